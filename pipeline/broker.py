@@ -1,0 +1,136 @@
+"""The queue: the Celery app with every setting and its reason, queue names, sending, and looking into the queues.
+
+The only Celery in `pipeline/`. A message is a hint that a piece of work is due; it carries ids only. Losing one or
+getting one twice is harmless, because the steward sends again what the bucket lacks, and writes are create-only.
+"""
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Any, cast
+
+import redis
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from pipeline.errors import TransientError
+from pipeline.job import Stage, Work
+from pipeline.settings import Settings
+
+#: Consumed in this order by the prepare worker: what is nearly finished goes first, which bounds temporary objects.
+PREPARE_QUEUES: tuple[Stage, ...] = ("finish", "cut", "prepare")
+INFER_QUEUES: tuple[Stage, ...] = ("infer",)
+STAGES: tuple[Stage, ...] = PREPARE_QUEUES + INFER_QUEUES
+
+#: Wall seconds after which the pool ends a prepare process. The soft limit raises in the task first.
+SOFT_LIMIT_SECONDS = 1_860
+HARD_LIMIT_SECONDS = 1_920
+#: Three hard limits, so that no message is given out again while its first copy can still run.
+VISIBILITY_SECONDS = 3 * HARD_LIMIT_SECONDS
+
+
+def create_app(settings: Settings) -> Celery:
+    """The Celery app that producers send with and workers run."""
+    app = Celery("reelmill", broker=settings.redis.url.get_secret_value(), set_as_current=False)
+    app.conf.update(
+        # JSON only: a pickled message would be code execution.
+        task_serializer="json",
+        accept_content=["json"],
+        # The old, smaller envelope: ids only, nothing about argument texts or origins. Messages stay under 1 kB.
+        task_protocol=1,
+        # No result backend, chords or groups: whether a job is complete is read from the bucket.
+        result_backend=None,
+        task_ignore_result=True,
+        # A typing error in a queue name fails at once instead of filling a queue nobody reads.
+        task_create_missing_queues=False,
+        task_queues=[Queue(stage, routing_key=stage) for stage in STAGES],
+        task_default_queue="prepare",
+        task_routes={stage: {"queue": stage} for stage in STAGES},
+        # A message is acknowledged after its work; a lost process gives it back. The attempt counter, which is
+        # written before the work, ends the loop that a message which kills its process would otherwise make.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        # Hold only what is being worked on: held messages are what a crash delays.
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        # The steward does retries; nothing uses ETA messages, which would wait in a worker's memory.
+        worker_eta_task_limit=100,
+        # On SIGTERM, give running work this long, then hand its messages back.
+        worker_soft_shutdown_timeout=15,
+        worker_enable_soft_shutdown_on_idle=True,
+        # Never give up on a broker that is away.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # A producer waits seconds, not for ever: the bucket already has the job.
+        task_publish_retry_policy={"max_retries": 3, "interval_max": 2},
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        # Prefork only: a child whose connection broke stops instead of doing work a second copy is already doing.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        task_soft_time_limit=SOFT_LIMIT_SECONDS,
+        task_time_limit=HARD_LIMIT_SECONDS,
+        worker_max_tasks_per_child=200,
+        # The default of 4 s kills children that import slowly on a busy machine, for ever.
+        worker_proc_alive_timeout=120,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_SECONDS,
+            # Sweep for expired messages every few seconds; the defaults make it minutes.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            # Without a timeout, one lost reply freezes a worker for ever.
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+            "queue_order_strategy": "priority",
+            # One list per queue: no priority levels.
+            "priority_steps": [0],
+            "global_keyprefix": f"{settings.redis.namespace}:",
+        },
+    )
+    return app
+
+
+class Queues:
+    """Sends work and tells what is waiting."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = create_app(settings)
+        self._prefix = f"{settings.redis.namespace}:"
+        self._client: redis.Redis = redis.Redis.from_url(
+            settings.redis.url.get_secret_value(), socket_timeout=10, socket_connect_timeout=5
+        )
+
+    def send(self, work: Work) -> None:
+        """Put one message on its stage's queue. Raises TransientError when the broker is away."""
+        try:
+            self._app.send_task(work.stage, kwargs=arguments(work), task_id=work.name, queue=work.stage, reply_to="")
+        except OperationalError as error:
+            raise TransientError("the queue cannot be reached", str(error)) from error
+
+    def waiting(self, stages: Iterable[Stage] = STAGES) -> frozenset[str]:
+        """Names of all work on the queues (not what workers already hold)."""
+        names: set[str] = set()
+        try:
+            for stage in stages:
+                for raw in cast("list[bytes]", self._client.lrange(self._prefix + stage, 0, -1)):
+                    names.add(message_name(raw))
+        except redis.RedisError as error:
+            raise TransientError("the queue cannot be read", str(error)) from error
+        return frozenset(names)
+
+    def close(self) -> None:
+        self._client.close()
+        self._app.close()
+
+
+def arguments(work: Work) -> dict[str, Any]:
+    """The keyword arguments of a message: ids and numbers."""
+    return work.model_dump(exclude={"stage"}, exclude_none=True)
+
+
+def message_name(raw: bytes) -> str:
+    """The work's name inside a message as it lies in Redis."""
+    body: dict[str, Any] = json.loads(base64.b64decode(json.loads(raw)["body"]))
+    return str(body["id"])

@@ -1,0 +1,55 @@
+"""The command line. Exit status: 0 all done, 1 some failed, 2 wrong usage, 3 the world is broken."""
+
+import logging
+import sys
+
+import click
+import typer
+
+from pipeline.errors import PipelineError, UsageError, WorldError
+
+ALL_DONE, SOME_FAILED, WRONG_USAGE, BROKEN_WORLD, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def build() -> typer.Typer:
+    """The application with all its commands."""
+    from pipeline.cli import inspect, jobs, run
+
+    app = typer.Typer(
+        name="reelmill",
+        help="Turn archives of audio and video into text. Exit status: 0 all done, 1 some failed, "
+        "2 wrong usage, 3 the world is broken.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    run.add_to(app)
+    jobs.add_to(app)
+    inspect.add_to(app)
+    return app
+
+
+def main() -> None:
+    """Run the command line and leave with a documented exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        status = build()(standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        status = leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = WRONG_USAGE
+    except UsageError as error:
+        status = _say(error, WRONG_USAGE)
+    except WorldError as error:
+        status = _say(error, BROKEN_WORLD)
+    except PipelineError as error:
+        status = _say(f"{error} ({error.detail})" if error.detail else error, BROKEN_WORLD)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        status = _say("stopped; the same command goes on where it was", INTERRUPTED)
+    sys.exit(status or ALL_DONE)
+
+
+def _say(message: object, status: int) -> int:
+    print(f"reelmill: {message}", file=sys.stderr)
+    return status

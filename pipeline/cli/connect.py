@@ -1,0 +1,46 @@
+"""From settings to a Producer: one's own services, a local mill that is up, or its stored data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.broker import Queues
+from pipeline.ledger import RedisLedger
+from pipeline.producer import Producer
+from pipeline.settings import Settings
+from pipeline.stages import Ports
+from pipeline.store import open_store
+
+
+@contextmanager
+def producer(settings: Settings, *, only_look: bool = False) -> Iterator[Producer]:
+    """A producer for whatever the settings reach.
+
+    Order: configured services, the mill that is up in the data directory, and, for commands that `only_look`, the
+    data directory's services started for the moment. Raises UsageError that says what to start or set.
+    """
+    if settings.s3.endpoint:
+        yield of_fleet(settings)
+        return
+    from pipeline import local
+
+    reached = local.reach(settings)
+    if reached is not None:
+        yield of_fleet(reached)
+    elif only_look:
+        with local.services_of(settings) as started:
+            yield of_fleet(started)
+    else:
+        raise local.nothing_is_up(settings)
+
+
+def of_fleet(settings: Settings) -> Producer:
+    """A producer on real services."""
+    store = open_store(settings.s3)
+    ports = Ports(
+        store=store,
+        ledger=RedisLedger(settings),
+        send=Queues(settings).send,
+        windows_ahead=settings.cutting.windows_ahead,
+        max_attempts=settings.steward.max_attempts,
+    )
+    return Producer(ports, settings)

@@ -1,0 +1,55 @@
+"""`run --in-process`: the same stages in this process, a folder as the bucket."""
+
+from pathlib import Path
+
+from pipeline import engines
+from pipeline.inprocess import Mill
+from pipeline.job import Options, Result
+from pipeline.ledger import MemoryLedger
+from pipeline.media.cache import MediaCache
+from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.speech import assess
+from pipeline.producer import Producer
+from pipeline.serving import Serving
+from pipeline.settings import Settings
+from pipeline.stages import Ports
+from pipeline.stages.infer import EngineRecognizer
+from pipeline.stages.source import MediaSource
+from pipeline.store import DirectoryStore
+
+
+def run_here(
+    settings: Settings, files: list[tuple[Path, str]], options: Options, *, force: bool
+) -> tuple[list[Result], Producer]:
+    """Transcribe files without Redis, S3 or workers. Raises WorldError when the engine or ffmpeg is missing."""
+    store = DirectoryStore(settings.data_dir / "bucket")
+    engine = engines.create(settings.engine)
+    source = MediaSource(
+        store,
+        MediaCache(settings.data_dir / "cache", settings.workers.cache_bytes),
+        Ffmpeg.locate(settings),
+        window_seconds=settings.cutting.window_seconds,
+        clip_seconds=engine.capabilities.clip_seconds,
+    )
+    ledger = MemoryLedger()
+    serving = Serving(engine)
+    serving.start()
+    try:
+        mill = Mill(
+            source,
+            EngineRecognizer(serving, assess),
+            infer_threads=settings.workers.infer_threads or 2 * engine.capabilities.max_batch,
+        )
+        ports = Ports(
+            store=store,
+            ledger=ledger,
+            send=mill.send,
+            windows_ahead=settings.cutting.windows_ahead,
+            max_attempts=settings.steward.max_attempts,
+        )
+        producer = Producer(ports, settings)
+        jobs = [producer.submit(path, name, options, force=force).id for path, name in files]
+        mill.run(ports)
+    finally:
+        serving.stop()
+    return [producer.result(job) for job in dict.fromkeys(jobs)], producer

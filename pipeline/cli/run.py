@@ -1,0 +1,167 @@
+"""`run`: files in, text out, with a mill of its own. `up`: a mill that stays."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+
+from pipeline.cli import ALL_DONE, SOME_FAILED, show
+from pipeline.cli.connect import of_fleet
+from pipeline.cli.options import DataDir, Force, Json, Language, Paths, load
+from pipeline.cli.saving import save
+from pipeline.cli.waiting import wait
+from pipeline.errors import UsageError
+from pipeline.job import Options, Result
+from pipeline.producer import gather
+from pipeline.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(up)
+
+
+def run(
+    paths: Paths,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Folder for the transcripts. Default: DATA_DIR/transcripts"),
+    ] = None,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="One process, a folder as the bucket: no Redis, S3 or workers.")
+    ] = False,
+    language: Language = None,
+    force: Force = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Start a mill, transcribe files through it, print the text, stop it."""
+    settings = load(data_dir)
+    files = chosen_files(paths)
+    folder = output or settings.data_dir / "transcripts"
+    options = Options(language=language)
+    console = Console()
+    started = time.monotonic()
+    if in_process:
+        from pipeline.cli.oneprocess import run_here
+
+        results, producer = run_here(settings, files, options, force=force)
+        for result in results:
+            _report(result, save(producer, result, folder), console, json=json)
+    else:
+        results = _run_fleet(settings, files, options, folder, console, force=force, json=json)
+    if not json:
+        _summary(results, time.monotonic() - started, folder, settings, console, in_process=in_process)
+    raise typer.Exit(ALL_DONE if all(result.status == "done" for result in results) else SOME_FAILED)
+
+
+def up(data_dir: DataDir = None) -> None:
+    """Start a mill (Valkey, SeaweedFS, workers) and keep it up until Ctrl-C."""
+    from pipeline.local import LocalMill
+
+    settings = load(data_dir)
+    console = Console(stderr=True)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with LocalMill(settings) as mill:
+        where = mill.settings
+        console.print(f"The mill is up in {settings.data_dir.absolute()} (engine {settings.engine.name}).")
+        console.print(f"  queue   {mill.valkey.settings.url}  objects  {where.s3.endpoint}, bucket {where.s3.bucket}")
+        console.print(f"  logs    {settings.data_dir.absolute() / 'logs'}")
+        console.print("Submit with `reelmill submit FILE...` in another terminal. Ctrl-C stops it.")
+        while not stop.wait(0.5):
+            mill.raise_if_broken()
+        console.print("stopping: work in hand goes back to the queue, what is stored stays")
+
+
+def chosen_files(paths: Iterable[str]) -> list[tuple[Path, str]]:
+    """The files that a user named. Raises UsageError that tells what was not found."""
+    missing: list[str] = []
+    files = list(gather(paths, missing.append))
+    if missing:
+        raise UsageError(f"no such file or folder: {', '.join(missing)}")
+    if not files:
+        raise UsageError("there are no files in what was named")
+    return files
+
+
+def _run_fleet(
+    settings: Settings,
+    files: list[tuple[Path, str]],
+    options: Options,
+    folder: Path,
+    console: Console,
+    *,
+    force: bool,
+    json: bool,
+) -> list[Result]:
+    with _mill(settings) as (reached, check):
+        producer = of_fleet(reached)
+        jobs = [producer.submit(path, name, options, force=force).id for path, name in files]
+        results: dict[str, Result] = {}
+
+        def ended(job: str) -> None:
+            results[job] = producer.result(job)
+            _report(results[job], save(producer, results[job], folder), console, json=json)
+
+        wait(producer, jobs, on_end=ended, check=check, quiet=json or not sys.stderr.isatty())
+        return list(results.values())
+
+
+def _mill(settings: Settings) -> AbstractContextManager[tuple[Settings, Any]]:
+    """A mill for one run: the configured services, the one that is up in the data directory, or a new one."""
+    from pipeline import local
+
+    if settings.s3.endpoint:
+        return nullcontext((settings, lambda: None))
+    reached = local.reach(settings)
+    if reached is not None:
+        return nullcontext((reached, lambda: None))
+    return _OwnMill(settings)
+
+
+class _OwnMill:
+    def __init__(self, settings: Settings) -> None:
+        from pipeline.local import LocalMill
+
+        self._mill = LocalMill(settings)
+
+    def __enter__(self) -> tuple[Settings, Any]:
+        mill = self._mill.__enter__()
+        return mill.settings, mill.raise_if_broken
+
+    def __exit__(self, *error: Any) -> None:
+        self._mill.__exit__(*error)
+
+
+def _report(result: Result, outputs: dict[str, str], console: Console, *, json: bool) -> None:
+    if json:
+        show.print_json(show.document(result, outputs))
+    else:
+        show.print_result(result, outputs, console)
+
+
+def _summary(
+    results: list[Result], seconds: float, folder: Path, settings: Settings, console: Console, *, in_process: bool
+) -> None:
+    media = sum(result.media.duration or 0.0 for result in results)
+    counts = {status: sum(result.status == status for result in results) for status in ("done", "partial", "failed")}
+    told = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    console.print(
+        f"{told}. {show.clock(media)} of media in {seconds:.1f} s: real-time factor {seconds / media:.3f}"
+        if media
+        else f"{told}. No media could be read."
+    )
+    console.print(f"transcripts  {folder.absolute()}{os.sep}", soft_wrap=True)
+    where = settings.data_dir.absolute()
+    objects = f"{where / 'bucket'}" if in_process else f"s3://{settings.s3.bucket}/jobs/ (in {where})"
+    console.print(f"objects      {objects}", soft_wrap=True)

@@ -1,0 +1,63 @@
+"""Plain text for reading: paragraphs, no times.
+
+Text that may not be what was said (a suspect segment) has `[?]` behind it. A stretch that could not be transcribed
+stands on a line of its own with its times and the reason.
+"""
+
+from collections.abc import Iterator
+
+from pipeline.formats.cues import clock, is_missing, milliseconds, shown, spoken
+from pipeline.formats.phrases import SENTENCE_END, clean, join, sentences
+from pipeline.job import Result, TextSegment
+
+SUFFIX = "txt"
+CONTENT_TYPE = "text/plain; charset=utf-8"
+
+PAUSE = 2_000  # ms of silence that start a new paragraph
+PARAGRAPH = 700  # characters after which the next sentence starts a new paragraph
+LONGEST = 2 * PARAGRAPH  # characters after which the next segment does, if no sentence ever ends
+
+
+def render(result: Result) -> str:
+    """One paragraph per line, an empty line between them. A job without a transcript says why."""
+    blocks = list(_blocks(shown(result.segments)))
+    if not blocks and result.error:
+        blocks = [f"[no transcript: {clean(result.error)}]"]
+    return "".join(f"{block}\n" for block in _spaced(blocks))
+
+
+def _spaced(blocks: list[str]) -> Iterator[str]:
+    for index, block in enumerate(blocks):
+        yield f"\n{block}" if index else block
+
+
+def _blocks(segments: list[TextSegment]) -> Iterator[str]:
+    """Paragraphs and missing stretches, in order."""
+    paragraph, heard_until = "", 0
+    for segment in segments:
+        if paragraph and (is_missing(segment) or milliseconds(segment.start) - heard_until >= PAUSE):
+            yield paragraph
+            paragraph = ""
+        if is_missing(segment):
+            yield _missing(segment)
+            continue
+        for sentence in sentences(spoken(segment)):
+            if _is_full(paragraph):
+                yield paragraph
+                paragraph = ""
+            paragraph = join(paragraph, sentence)
+        heard_until = milliseconds(segment.end)
+    if paragraph:
+        yield paragraph
+
+
+def _is_full(paragraph: str) -> bool:
+    ends_well = SENTENCE_END.search(paragraph) is not None
+    return len(paragraph) >= (PARAGRAPH if ends_well else LONGEST)
+
+
+def _missing(segment: TextSegment) -> str:
+    """Whole seconds that cover the stretch: from at or before its start to at or after its end."""
+    start, end = milliseconds(segment.start) // 1000, -(-milliseconds(segment.end) // 1000)
+    reason = clean(segment.reason or "")
+    return f"[missing {clock(start)} - {clock(end)}{f': {reason}' if reason else ''}]"

@@ -1,0 +1,80 @@
+"""Where each object lies in the bucket. Keys are made of ids and numbers only, never of a user's words."""
+
+from pipeline.job import Work
+
+JOBS = "jobs/"
+OPEN = "open/"
+QUARANTINE = "quarantine/"
+
+
+def media(sha256: str) -> str:
+    return f"media/{sha256}"
+
+
+def job_prefix(job: str) -> str:
+    return f"{JOBS}{job}/"
+
+
+def job(job: str) -> str:
+    return f"{job_prefix(job)}job.json"
+
+
+def open_marker(job: str) -> str:
+    return f"{OPEN}{job}"
+
+
+def cancelled(job: str) -> str:
+    return f"{job_prefix(job)}cancelled.json"
+
+
+def windows(job: str) -> str:
+    return f"{job_prefix(job)}windows.json"
+
+
+def plan(job: str, window: int) -> str:
+    return f"{job_prefix(job)}plans/{window:05d}.json"
+
+
+def segment(job: str, window: int, index: int) -> str:
+    """16 kHz mono s16le samples, no header."""
+    return f"{job_prefix(job)}segments/{window:05d}-{index:05d}.pcm"
+
+
+def answers_of(job: str, window: int) -> str:
+    """Prefix of a window's answers."""
+    return f"{job_prefix(job)}answers/{window:05d}-"
+
+
+def answer(job: str, window: int, index: int) -> str:
+    return f"{job_prefix(job)}answers/{window:05d}-{index:05d}.json"
+
+
+def result(job: str) -> str:
+    return f"{job_prefix(job)}result.json"
+
+
+def transcript(job: str, suffix: str) -> str:
+    return f"{job_prefix(job)}transcript.{suffix}"
+
+
+def quarantine(job: str) -> str:
+    return f"{QUARANTINE}{job}.json"
+
+
+def outcome(work: Work) -> str:
+    """The one key that a piece of work writes last, with its output or its Failure."""
+    match work.stage:
+        case "prepare":
+            return windows(work.job)
+        case "cut" if work.window is not None:
+            return plan(work.job, work.window)
+        case "infer" if work.window is not None and work.index is not None:
+            return answer(work.job, work.window, work.index)
+        case "finish":
+            return result(work.job)
+    raise ValueError(f"incomplete work: {work!r}")
+
+
+def numbers(key: str) -> tuple[int, ...]:
+    """The window (and index) at the end of a plan, segment or answer key."""
+    return tuple(int(part) for part in key.rsplit("/", 1)[1].split(".", 1)[0].split("-"))

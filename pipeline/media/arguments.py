@@ -1,0 +1,81 @@
+"""The argument lists of every media process. Pure: nothing is started here.
+
+An input is always written the same way: forced demuxer, that demuxer as the only one allowed, `file` as the only
+protocol, and a `file:` prefix, so that neither the bytes of a file nor its name can make ffmpeg open another.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+
+from pipeline.errors import WorldError
+
+SAMPLE_RATE = 16_000  # Hz, of everything that is decoded
+
+#: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
+RESAMPLERS: dict[str, dict[str, Any]] = {
+    "soxr": {"resampler": "soxr", "precision": 20},
+    "swr": {"filter_size": 128, "cutoff": 0.97},
+}
+
+#: Formats whose clock ffmpeg starts at the first stream *in use*: video must be read along, or late sound comes early.
+_CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
+
+
+def source(path: Path) -> str:
+    """How a path is handed to ffmpeg."""
+    return f"file:{path.absolute()}"
+
+
+def safety(demuxer: str) -> dict[str, str]:
+    """Input options that keep ffmpeg from opening anything but the one file."""
+    return {"f": demuxer, "format_whitelist": demuxer, "protocol_whitelist": "file"}
+
+
+def decode(
+    binary: Path, path: Path, demuxer: str, stream: int, start: float, length: float, *, resampler: str, video: bool
+) -> list[str]:
+    """Sound from `start` for `length` seconds as s16le, 16 kHz, mono, on standard output.
+
+    `stream` counts the audio streams. The first sample is that of `start`: silence stands for missing sound. This
+    takes two filters: soxr garbles the sound after a hole when it is asked to fill the hole itself.
+    """
+    media = ffmpeg.input(source(path), ss=f"{start:.3f}", t=f"{length:.3f}", threads=1, **safety(demuxer))
+    sound = media[f"a:{stream}"].filter("aresample", **{"async": 1, "first_pts": 0})
+    sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[resampler])
+    outputs = [sound.output("pipe:1", format="s16le", ac=1)]
+    if video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
+        outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
+    command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
+    return _strings(command.global_args("-nostdin", "-hide_banner", "-v", "error").compile(cmd=str(binary)))
+
+
+def describe(binary: Path, path: Path, demuxer: str) -> list[str]:
+    """What ffprobe knows about a file, as JSON on standard output; on standard error, how it came to know it."""
+    options = [part for name, value in safety(demuxer).items() for part in (f"-{name}", value)]
+    shown = ["-print_format", "json", "-show_format", "-show_streams"]
+    return [str(binary), "-v", "warning", "-hide_banner", *shown, *options, "-i", source(path)]
+
+
+def version(binary: Path) -> list[str]:
+    """The program's own name and version."""
+    return [str(binary), "-version"]
+
+
+def check(argv: list[str]) -> None:
+    """Refuse an argument list with an input that is not fenced in. Raises WorldError: it is a fault of the program."""
+    options: dict[str, str] = {}
+    for option, value in zip(argv, argv[1:], strict=False):
+        options[option] = value
+        if option != "-i":
+            continue
+        demuxer = options.get("-f")
+        fenced = demuxer and options.get("-format_whitelist") == demuxer and options.get("-protocol_whitelist") == "file"
+        if not fenced or not value.startswith("file:/"):
+            raise WorldError(f"a media process was about to start with an open input: {argv}")
+        options = {}
+
+
+def _strings(parts: list[Any]) -> list[str]:
+    return [str(part) for part in parts]

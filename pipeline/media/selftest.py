@@ -1,0 +1,76 @@
+"""Try the media programs on a second of sound before trusting them with anything."""
+
+import struct
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from pipeline.errors import PermanentError, PipelineError, WorldError
+from pipeline.media import arguments
+from pipeline.media.ffmpeg import Ffmpeg
+
+_RATE = 44_100  # Hz, of the test sound
+_PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{target}\n#EXT-X-ENDLIST\n"
+_MAX_BYTES = 1_000_000
+
+
+@cache
+def resampler(ffmpeg: Ffmpeg) -> str:
+    """`soxr`, or `swr` where ffmpeg was built without it. Raises WorldError when neither works.
+
+    Asked once per process. A build can name soxr and lack it, so that only trying tells.
+    """
+    with tempfile.TemporaryDirectory(prefix="reelmill-") as folder:
+        sound = Path(folder) / "sound"
+        sound.write_bytes(_second_of_silence())
+        evidence = ""
+        for name in arguments.RESAMPLERS:
+            argv = arguments.decode(ffmpeg.ffmpeg, sound, "wav", 0, 0.0, 1.0, resampler=name, video=False)
+            pcm, ending = ffmpeg.run(argv, _MAX_BYTES)
+            if len(pcm) == 2 * arguments.SAMPLE_RATE:
+                return name
+            evidence = ending.stderr
+    raise WorldError(f"{ffmpeg.ffmpeg} cannot decode a second of sound: {evidence}")
+
+
+def self_test(ffmpeg: Ffmpeg) -> dict[str, str]:
+    """Versions of both programs and the resampler at hand. Raises WorldError when a program is unusable or unsafe."""
+    try:
+        found = {
+            "ffmpeg": _version(ffmpeg, ffmpeg.ffmpeg),
+            "ffprobe": _version(ffmpeg, ffmpeg.ffprobe),
+            "resampler": resampler(ffmpeg),
+        }
+        _refuse_playlist(ffmpeg)
+    except PipelineError as error:
+        raise WorldError(f"the media programs do not work: {error.reason} {error.detail}") from error
+    return found
+
+
+def _version(ffmpeg: Ffmpeg, program: Path) -> str:
+    """For example `9.0.2`, as the program says it."""
+    output, ending = ffmpeg.run(arguments.version(program), _MAX_BYTES)
+    words = output.decode("utf-8", "replace").split()
+    if ending.code or len(words) < 3 or words[1] != "version":
+        raise PermanentError(f"{program} does not tell its version", ending.stderr)
+    return words[2]
+
+
+def _refuse_playlist(ffmpeg: Ffmpeg) -> None:
+    """A playlist that points at good sound must give nothing, whichever demuxer is forced on it."""
+    with tempfile.TemporaryDirectory(prefix="reelmill-") as folder:
+        sound, playlist = Path(folder) / "sound.wav", Path(folder) / "playlist"
+        sound.write_bytes(_second_of_silence())
+        playlist.write_text(_PLAYLIST.format(target=sound))
+        for demuxer in ("mov", "wav", "mp3", "mpegts"):
+            argv = arguments.decode(ffmpeg.ffmpeg, playlist, demuxer, 0, 0.0, 1.0, resampler="swr", video=False)
+            pcm, _ = ffmpeg.run(argv, _MAX_BYTES)
+            if pcm:
+                raise WorldError(f"{ffmpeg.ffmpeg} follows playlists although it is told not to: it is not safe to use")
+
+
+def _second_of_silence() -> bytes:
+    """A WAV file: one second, mono, s16."""
+    pcm = bytes(2 * _RATE)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, _RATE, 2 * _RATE, 2, 16)
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(form) + 8 + len(pcm), b"WAVE") + form + struct.pack("<4sI", b"data", len(pcm)) + pcm

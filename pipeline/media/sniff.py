@@ -1,0 +1,119 @@
+"""From the first bytes of a file to the ffmpeg demuxer that may read it. Names and extensions are never looked at."""
+
+from pipeline.errors import PermanentError
+
+#: Bytes of a file that `demuxer` wants to see.
+HEAD_BYTES = 1 << 16
+
+_ID3_HEADER = 10  # bytes
+_TS_PACKETS = 5  # sync bytes that must stand in a row, where the head is long enough
+
+_MOV_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"})
+_MAGICS = (
+    (b"\x1a\x45\xdf\xa3", "matroska"),
+    (b"OggS", "ogg"),
+    (b"fLaC", "flac"),
+    (b"caff", "caf"),
+    (b"FLV", "flv"),
+    (b".snd", "au"),
+    (b"#!AMR", "amr"),
+    (b"riff\x2e\x91\xcf\x11", "w64"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (b"\x00\x00\x01\xba", "mpeg"),
+    (b"\x06\x0e\x2b\x34", "mxf"),
+)
+#: Containers that name their kind at byte 8.
+_FORMS = {
+    (b"RIFF", b"WAVE"): "wav",
+    (b"RF64", b"WAVE"): "wav",
+    (b"RIFF", b"AVI "): "avi",
+    (b"FORM", b"AIFF"): "aiff",
+    (b"FORM", b"AIFC"): "aiff",
+}
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\x00", b"MM\x00*", b"BM")
+_PLAYLIST_WORDS = ("#extm3u", "ffconcat", "<mpd", "[playlist]", "<asx", "<smil", "#ext-x-")
+
+
+def demuxer(head: bytes) -> str:
+    """The demuxer for a file that begins with `head`. Raises PermanentError, in plain words, for what is no media."""
+    if not head:
+        raise PermanentError("the file is empty")
+    found = _demuxer(behind_id3(head), tagged=id3_bytes(head) > 0)
+    if found is None:
+        raise PermanentError(_refusal(head), f"first bytes: {head[:16].hex(' ')}")
+    return found
+
+
+def id3_bytes(head: bytes) -> int:
+    """Length of the ID3v2 tag that a file begins with; 0 without one. The tag may be longer than `head`."""
+    if len(head) < _ID3_HEADER or head[:3] != b"ID3" or any(byte & 0x80 for byte in head[6:10]):
+        return 0
+    size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+    footer = _ID3_HEADER if head[5] & 0x10 else 0
+    return _ID3_HEADER + size + footer
+
+
+def behind_id3(head: bytes) -> bytes:
+    """`head` without the ID3 tags it begins with."""
+    while length := id3_bytes(head):
+        head = head[length:]
+    return head
+
+
+def _demuxer(head: bytes, *, tagged: bool) -> str | None:
+    for magic, name in _MAGICS:
+        if head.startswith(magic):
+            return name
+    if form := _FORMS.get((head[:4], head[8:12])):
+        return form
+    if head[4:8] in _MOV_ATOMS:
+        return "mov"
+    if head.startswith(b"\x0b\x77") and len(head) > 5:
+        return "eac3" if head[5] >> 3 > 10 else "ac3"
+    if _is_mpegts(head, 188, 0) or _is_mpegts(head, 192, 4):
+        return "mpegts"
+    if _is_adts(head):
+        return "aac"
+    # Behind a tag there may be padding or rubbish before the first frame: the mp3 demuxer looks for it.
+    return "mp3" if tagged or _is_mpeg_audio(head) else None
+
+
+def _is_mpegts(head: bytes, packet: int, offset: int) -> bool:
+    syncs = head[offset : offset + packet * _TS_PACKETS : packet]
+    return len(syncs) >= 2 and set(syncs) == {0x47}
+
+
+def _is_adts(head: bytes) -> bool:
+    """An AAC frame: the layer bits are zero."""
+    return len(head) > 6 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] >> 2 & 0xF < 13
+
+
+def _is_mpeg_audio(head: bytes) -> bool:
+    """A frame of MPEG audio layer 2 or 3, without the values that the standard reserves."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    version, layer, bitrate, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
+    return version != 1 and layer in (1, 2) and bitrate != 15 and rate != 3
+
+
+def _refusal(head: bytes) -> str:
+    text = _text(head)
+    if text is not None:
+        lower = text.lower().lstrip("\ufeff \t\r\n")
+        if any(word in lower for word in _PLAYLIST_WORDS) or lower.startswith(("v=0", "file ", "concat:")):
+            return "this is a playlist that points at other files, not media"
+        return "this is text, not media"
+    if head.startswith(_IMAGES) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
+        return "this is an image, not sound"
+    return "this is not a media format that reelmill accepts"
+
+
+def _text(head: bytes) -> str | None:
+    """The head as text, if that is what it is."""
+    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    # The head may end inside a character.
+    text = head.decode(encoding, "ignore")
+    if encoding == "utf-8" and len(text.encode()) < len(head) - 3:
+        return None
+    control = sum(1 for sign in text if ord(sign) < 32 and sign not in "\t\r\n\f")
+    return text if text and control == 0 else None

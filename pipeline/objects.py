@@ -1,0 +1,196 @@
+"""The contract of an object store, and its simplest keeper: a plain directory.
+
+Knows nothing of jobs: keys are opaque paths of at most 1024 bytes, and no key may be the folder of another.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import MissingObjectError, ReelmillError, TransientError, WorldError
+
+CHECKS = "checks/"
+MAX_KEY_BYTES = 1024
+ABSENT = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV, errno.ENOTSUP, errno.EMLINK})
+
+
+class ObjectStore(Protocol):
+    """Raises TransientError when the store is away, MissingObjectError when a key is not there, WorldError when the
+    store refuses us, ValueError for a key that no store may hold.
+    """
+
+    def create(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        """Write a new object. False: somebody was first; the object is theirs and was left as it is.
+
+        True when the object now holds exactly `data`, whoever wrote it: a write whose answer got lost looks like
+        somebody else's, and between equal bytes the question is moot.
+        """
+
+    def get(self, key: str) -> bytes: ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with `prefix`, in order. They are held in memory."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; keys that are not there do not matter."""
+
+    def upload(self, key: str, source: Path) -> None:
+        """Store a file of any size under a key derived from its content (writing it twice is harmless)."""
+
+    def download(self, key: str, target: Path) -> None:
+        """Write the object to a file that appears whole or not at all."""
+
+    def address(self, key: str) -> str:
+        """Where a person finds the object: an s3:// address or a path."""
+
+    def self_test(self) -> None:
+        """Prove that `create` refuses a second write. Raises WorldError when it does not."""
+
+
+class DirectoryStore:
+    """A directory on one file system that has hard links. Safe for threads and processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self._growing = self._root / ".partial"  # no key begins with a dot
+
+    def create(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        target = self._path(key)
+        with _plain_errors(key), _partial_file(self._growing) as partial:
+            partial.write_bytes(data)
+            _sync(partial)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(partial, target)  # unlike a rename it fails when the target is there
+            except FileExistsError:
+                return target.read_bytes() == data
+            _sync(target.parent)
+        return True
+
+    def get(self, key: str) -> bytes:
+        with _plain_errors(key):
+            return self._path(key).read_bytes()
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder = self._root / checked_prefix(prefix).rpartition("/")[0]
+        paths = (Path(where, name).relative_to(self._root) for where, _, names in os.walk(folder) for name in names)
+        keys = (path.as_posix() for path in paths)
+        return iter(sorted(key for key in keys if key.startswith(prefix) and not key.startswith(".")))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with _plain_errors(key):
+                self._path(key).unlink(missing_ok=True)
+
+    def upload(self, key: str, source: Path) -> None:
+        target, size = self._path(key), source.stat().st_size
+        with _plain_errors(key):
+            if target.is_file() and target.stat().st_size == size:
+                return
+            with appearing(target, self._growing) as partial:
+                shutil.copyfile(source, partial)
+                _sync(partial)
+            _sync(target.parent)
+
+    def download(self, key: str, target: Path) -> None:
+        with _plain_errors(key), appearing(target, target.parent) as partial:
+            shutil.copyfile(self._path(key), partial)
+
+    def address(self, key: str) -> str:
+        return str(self._path(key))
+
+    def self_test(self) -> None:
+        prove_create_only(self, f"the directory {self._root}")
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked(key)
+
+
+def checked(key: str) -> str:
+    """The key itself. Raises ValueError when it could leave its store or would not be portable between stores."""
+    if not key or any(part in ("", ".", "..") for part in key.split("/")):
+        raise ValueError(f"bad object key {key!r}")
+    checked_prefix(key)
+    return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """The prefix itself. Raises ValueError as `checked` does; unlike a key it may be empty or end with a slash."""
+    parts = prefix.split("/")
+    control = any(ord(letter) < 32 or letter in "\\\x7f" for letter in prefix)
+    if control or prefix.startswith((".", "/")) or ".." in parts or len(prefix.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"bad object key {prefix!r}")
+    return prefix
+
+
+def prove_create_only(store: ObjectStore, name: str) -> None:
+    """Two different writes to one new key: the first must stay. Raises WorldError that calls the store by `name`."""
+    key = f"{CHECKS}{secrets.token_hex(16)}"
+    try:
+        outcome = (store.create(key, b"first"), store.create(key, b"second"), store.get(key))
+    finally:
+        store.delete([key])
+    if outcome != (True, False, b"first"):
+        raise WorldError(
+            f"{name} ignores conditional writes (If-None-Match: *): a second write replaces the first, so results "
+            "could be overwritten. reelmill needs a store that honours them."
+        )
+
+
+@contextmanager
+def appearing(target: Path, beside: Path) -> Iterator[Path]:
+    """A path in the directory `beside` to write to; what was written there becomes `target` if nothing raises."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _partial_file(beside) as partial:
+        yield partial
+        partial.replace(target)
+
+
+@contextmanager
+def _partial_file(beside: Path) -> Iterator[Path]:
+    beside.mkdir(parents=True, exist_ok=True)
+    partial = beside / f".{secrets.token_hex(8)}.partial"
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a directory, survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _plain_errors(key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in ABSENT:
+            raise MissingObjectError(f"the directory store has no {key}", str(error)) from error
+        raise disk_error(error) from error
+
+
+def disk_error(error: OSError) -> ReelmillError:
+    """What a failure of this machine's own disk means."""
+    if error.errno in FULL:
+        return TransientError("the disk of this machine is full", str(error))
+    if error.errno in FORBIDDEN:
+        return WorldError(f"this directory cannot be used (rights, or a file system without hard links): {error}")
+    return TransientError("the disk of this machine failed", str(error))

@@ -1,0 +1,203 @@
+"""What a producer does: submit media, cancel, retry, and look at how jobs stand."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from glob import glob
+from pathlib import Path
+from typing import Literal
+
+from pipeline import keys
+from pipeline.errors import MissingObjectError, UsageError
+from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Work
+from pipeline.settings import Settings
+from pipeline.stages import Ports
+from pipeline.stages.completion import Survey, survey
+
+State = Literal["waiting", "running", "done", "partial", "failed", "cancelled", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a job stands. Seconds are seconds of media."""
+
+    job: str
+    name: str
+    state: State
+    done_seconds: float = 0.0
+    total_seconds: float | None = None
+    num_segments: int = 0
+    num_answers: int = 0
+    error: str | None = None
+
+
+class Producer:
+    """The producer's side of the mill. Needs the object store; the queue and the ledger only speed things up."""
+
+    def __init__(self, ports: Ports, settings: Settings) -> None:
+        self._ports = ports
+        self._store = ports.store
+        self._most_in_flight = settings.steward.jobs_in_flight
+        self._engine = f"{settings.engine.name}:{settings.engine.model}"
+
+    def submit(self, path: Path, name: str, options: Options, *, force: bool = False) -> Job:
+        """Accept one file as a job, or find that it was accepted before.
+
+        The job's id is derived from its name, content and options. Submitting again what is done changes nothing;
+        what failed or was cancelled is tried again; `force` does everything anew.
+        """
+        media = self._upload(path, name)
+        job = Job(
+            id=job_id(media, options, self._engine),
+            media=media,
+            options=options,
+            engine=self._engine,
+            submitted_at=datetime.now(UTC),
+        )
+        if not self._store.create(keys.job(job.id), job.to_bytes()) and self._store.exists(keys.result(job.id)):
+            if force:
+                self.retry(job.id, everything=True)
+            elif self.result(job.id).status != "done":
+                self.retry(job.id)
+            return job
+        self._open(job.id)
+        return job
+
+    def retry(self, job: str, *, everything: bool = False) -> None:
+        """Take back a job's failures (or all it has) and open it again. Raises UsageError while it is still open."""
+        seen = survey(self._store, job)
+        if not seen.accepted:
+            raise UsageError(f"there is no job {job}")
+        if not seen.finished and self._store.exists(keys.open_marker(job)):
+            raise UsageError(f"job {job} has not ended yet")
+        # Whoever stops here half way can ask again: the job is then neither open nor ended.
+        self._store.delete([*self._taken_back(seen, everything=everything), keys.result(job)])
+        self._ports.ledger.close_job(job)
+        self._open(job)
+
+    def cancel(self, job: str) -> None:
+        """End a job early. Answers it already has are kept in its result."""
+        if not self._store.exists(keys.job(job)):
+            raise UsageError(f"there is no job {job}")
+        if self._store.exists(keys.result(job)):
+            raise UsageError(f"job {job} has already ended")
+        self._store.create(keys.cancelled(job), b"{}\n")
+        self._ports.send(Work(stage="finish", job=job))
+
+    def jobs(self) -> list[str]:
+        """Ids of all jobs in the bucket."""
+        found = (key.removeprefix(keys.JOBS).split("/") for key in self._store.list(keys.JOBS))
+        return [parts[0] for parts in found if parts[1:] == ["job.json"]]
+
+    def open_jobs(self) -> frozenset[str]:
+        return frozenset(key.removeprefix(keys.OPEN) for key in self._store.list(keys.OPEN))
+
+    def job(self, job: str) -> Job:
+        try:
+            return Job.from_bytes(self._store.get(keys.job(job)))
+        except MissingObjectError as error:
+            raise UsageError(f"there is no job {job}") from error
+
+    def result(self, job: str) -> Result:
+        try:
+            return Result.from_bytes(self._store.get(keys.result(job)))
+        except MissingObjectError as error:
+            self.job(job)
+            raise UsageError(f"job {job} has not ended yet") from error
+
+    def standing(self, job: str) -> Standing:
+        """How a job stands: from the bucket, with the ledger's live figures where it has them."""
+        name = self.job(job).media.name
+        if self._store.exists(keys.result(job)):
+            result = self.result(job)
+            seconds = result.media.duration or 0.0
+            return Standing(job, name, result.status, seconds, seconds, error=result.error)
+        figures = self._ports.ledger.figures(job)
+        seen = survey(self._store, job)
+        num_segments = sum(len(plan.segments) for plan in seen.planned.values() if isinstance(plan, Plan))
+        return Standing(
+            job,
+            name,
+            "waiting" if seen.prepared is None else "running",
+            figures.get("done", 0.0),
+            figures.get("seconds"),
+            num_segments,
+            len(seen.answered),
+        )
+
+    def read(self, key: str) -> bytes:
+        """An output of a result."""
+        return self._store.get(key)
+
+    def address(self, key: str) -> str:
+        """Where a person finds an output."""
+        return self._store.address(key)
+
+    def figures(self, job: str) -> dict[str, float]:
+        """Live figures of a job: `seconds` of media, `done` seconds, `segments`, `answers`. Cheap; may be empty."""
+        return self._ports.ledger.figures(job)
+
+    def quarantined(self) -> Iterator[Result]:
+        """Results of all jobs that hold something which cannot succeed."""
+        for key in self._store.list(keys.QUARANTINE):
+            yield Result.from_bytes(self._store.get(key))
+
+    def _open(self, job: str) -> None:
+        self._store.create(keys.open_marker(job), b"")
+        if self._ports.ledger.admit(job, self._most_in_flight):
+            self._ports.send(Work(stage="prepare", job=job))
+
+    def _upload(self, path: Path, name: str) -> Media:
+        size = path.stat().st_size
+        sha256 = file_sha256(path)
+        self._store.upload(keys.media(sha256), path)
+        return Media(name=name, key=keys.media(sha256), sha256=sha256, size=size)
+
+    def _taken_back(self, seen: Survey, *, everything: bool) -> Iterator[str]:
+        yield from (keys.cancelled(seen.job), keys.quarantine(seen.job))
+        for suffix in ("txt", "srt", "vtt"):
+            yield keys.transcript(seen.job, suffix)
+        if everything or isinstance(seen.prepared, Failure):
+            yield keys.windows(seen.job)
+        renewed = {window for window, plan in seen.planned.items() if everything or _is_damaged(plan)}
+        yield from (keys.plan(seen.job, window) for window in sorted(renewed))
+        for place in sorted(seen.answered):
+            key = keys.answer(seen.job, *place)
+            if place[0] in renewed or isinstance(ANSWERED.validate_json(self._store.get(key)), Failure):
+                yield key
+
+
+def _is_damaged(plan: Plan | Failure) -> bool:
+    return isinstance(plan, Failure) or plan.missing is not None
+
+
+def job_id(media: Media, options: Options, engine: str) -> str:
+    """The same name, bytes, options and engine are the same job."""
+    identity = {"name": media.name, "sha256": media.sha256, "options": options.model_dump(), "engine": engine}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
+    return "j" + base64.b32encode(digest[:15]).decode().lower()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def gather(paths: Iterable[str], on_missing: Callable[[str], None]) -> Iterator[tuple[Path, str]]:
+    """The files behind what a user named, each with the name it goes by: files, folders (recursively) and globs."""
+    for given in paths:
+        root = Path(given)
+        if root.is_file():
+            yield root, given
+        elif root.is_dir():
+            for file in sorted(root.rglob("*")):
+                if file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts):
+                    yield file, str(file)
+        else:
+            matches = [match for match in sorted(glob(given, recursive=True)) if Path(match).is_file()]
+            if not matches:
+                on_missing(given)
+            yield from ((Path(match), match) for match in matches)

@@ -1,0 +1,202 @@
+"""One engine, one thread that drives it, and a Future for each request.
+
+The thread asks the batcher what goes next, runs it, and answers each request by itself. A batch that fails as a whole
+is split until the culprit stands alone. A watchdog tells when the engine makes no progress.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from pipeline.batching import Batcher
+from pipeline.engines import ContinuousEngine, Engine, Outcome, Reply, Request, StaticEngine
+from pipeline.errors import PipelineError, ResourceError, TransientError
+from pipeline.job import Origin
+
+log = logging.getLogger(__name__)
+
+
+class Serving:
+    """Runs an engine behind `submit(request) -> Future[Reply]`.
+
+    `before` is told of requests right before the engine gets them (tries are counted there). `on_stall` is called,
+    once, from the watchdog's thread, when the engine made no progress for its `stall_seconds`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        before: Callable[[Sequence[Request]], None] = lambda requests: None,
+        on_stall: Callable[[Sequence[str]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.engine = engine
+        self.origin: Origin | None = None
+        self.num_batches = 0
+        self.num_batched = 0
+        self._before = before
+        self._on_stall = on_stall
+        self._clock = clock
+        self._batcher = Batcher(engine.capabilities)
+        self._futures: dict[str, Future[Reply]] = {}
+        self._running: dict[str, Request] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._progress_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> Origin:
+        """Load the engine and begin. Raises whatever its `load` raises."""
+        self.origin = self.engine.load()
+        self._thread.start()
+        self._watchdog.start()
+        return self.origin
+
+    def submit(self, request: Request) -> "Future[Reply]":
+        """Queue a request. Its Future gives the Reply or raises the PipelineError it became."""
+        future: Future[Reply] = Future()
+        with self._changed:
+            if self._stopping:
+                future.set_exception(TransientError("the engine is shutting down"))
+                return future
+            if request.id in self._futures:
+                return self._futures[request.id]
+            self._futures[request.id] = future
+            self._batcher.add(request)
+            self._changed.notify_all()
+        return future
+
+    def deadline(self) -> float:
+        """When a request that arrives now should be handed out, on this serving's clock."""
+        return self._clock() + self.engine.settings.batch_wait
+
+    def stop(self) -> None:
+        """Finish what runs, fail what waits with a TransientError, close the engine."""
+        with self._changed:
+            self._stopping = True
+            for request in self._batcher.drain():
+                self._futures.pop(request.id).set_exception(TransientError("the engine is shutting down"))
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.engine.close()
+
+    def _run(self) -> None:
+        if isinstance(self.engine, StaticEngine):
+            self._run_static(self.engine)
+        elif isinstance(self.engine, ContinuousEngine):
+            self._run_continuous(self.engine)
+
+    def _run_static(self, engine: StaticEngine) -> None:
+        while (batch := self._wait_for_batch()) is not None:
+            if not self._begin(batch):
+                continue
+            for request, outcome in zip(batch, self._generate(engine, batch), strict=True):
+                self._answer(request.id, outcome)
+            self._idle()
+
+    def _wait_for_batch(self) -> list[Request] | None:
+        with self._changed:
+            while True:
+                batch = self._batcher.next_batch(self._clock())
+                if batch:
+                    return batch
+                if self._stopping:
+                    return None
+                due = self._batcher.due_at()
+                self._changed.wait(None if due is None else max(0.0, due - self._clock()))
+
+    def _generate(self, engine: StaticEngine, batch: Sequence[Request]) -> list[Outcome]:
+        """Answer a batch; on failure halve it (too large) or take it apart (one is bad)."""
+        try:
+            outcomes = list(engine.generate(batch))
+        except Exception as error:
+            self._progress_at = self._clock()
+            if len(batch) == 1:
+                return [as_pipeline_error(error)]
+            log.warning("a batch of %d failed as a whole, splitting it: %s", len(batch), error)
+            size = len(batch) // 2 if isinstance(error, ResourceError) else 1
+            parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+            return [outcome for part in parts for outcome in self._generate(engine, part)]
+        self.num_batches += 1
+        self.num_batched += len(batch)
+        self._progress_at = self._clock()
+        if len(outcomes) != len(batch):
+            return [ResourceError("the engine lost count of its batch") for _ in batch]
+        return outcomes
+
+    def _run_continuous(self, engine: ContinuousEngine) -> None:
+        while True:
+            with self._changed:
+                while not self._stopping and not len(self._batcher) and not self._running:
+                    self._changed.wait()
+                if self._stopping and not self._running:
+                    return
+                budget = engine.capabilities.max_cost - sum(request.cost for request in self._running.values())
+                joining = self._batcher.fill(engine.free_slots, budget) if engine.free_slots else []
+            if joining and not self._begin(joining):
+                joining = []
+            self._advance(engine, joining)
+
+    def _advance(self, engine: ContinuousEngine, joining: Sequence[Request]) -> None:
+        try:
+            if joining:
+                engine.admit(joining)
+                self.num_batches += 1
+                self.num_batched += len(joining)
+            ended = dict(engine.step()) if self._running else {}
+        except Exception as error:
+            log.exception("the engine failed with %d requests in it", len(self._running))
+            ended = {name: ResourceError("the engine failed", repr(error)) for name in self._running}
+        self._progress_at = self._clock()
+        for name, outcome in ended.items():
+            self._answer(name, outcome)
+        if not self._running:
+            self._idle()
+
+    def _begin(self, batch: Sequence[Request]) -> bool:
+        """Count the try. False: that failed, and so did the requests."""
+        try:
+            self._before(batch)
+        except PipelineError as error:
+            for request in batch:
+                self._answer(request.id, error)
+            return False
+        self._running |= {request.id: request for request in batch}
+        if self._progress_at is None:
+            self._progress_at = self._clock()
+        return True
+
+    def _answer(self, name: str, outcome: Outcome) -> None:
+        self._running.pop(name, None)
+        with self._changed:
+            future = self._futures.pop(name)
+        if isinstance(outcome, PipelineError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _idle(self) -> None:
+        self._progress_at = None
+
+    def _watch(self) -> None:
+        stall = self.engine.settings.stall_seconds
+        while not self._stopping:
+            time.sleep(min(1.0, stall / 4))
+            since = self._progress_at
+            if since is not None and self._clock() - since > stall and self._on_stall:
+                self._on_stall(sorted(self._running))
+                return
+
+
+def as_pipeline_error(error: Exception) -> PipelineError:
+    """An engine's exception as a verdict on its request. An unknown one counts as a try, not as proof."""
+    if isinstance(error, PipelineError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("the segment needs more memory than there is", repr(error))
+    return ResourceError(f"the engine failed: {error}", repr(error))

@@ -1,0 +1,169 @@
+"""All settings, read from the environment once at the edge and passed down.
+
+`REELMILL_REDIS__URL=...` sets `redis.url`, and so on. A `REELMILL_*` variable that no field takes is an error.
+This is the only module that touches the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import UsageError
+
+PREFIX = "REELMILL_"
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Redis(Group):
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """Redis or Valkey, `redis://` or `rediss://`, password included."""
+    namespace: str = Field("reelmill", pattern=r"^[A-Za-z0-9_-]+$")
+    """Prefix of every key and queue: one per environment that shares a server."""
+
+
+class S3(Group):
+    endpoint: str = ""
+    """host:port of the object store. Empty: nothing is configured (local mode fills it in)."""
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+    bucket: str = "reelmill"
+    region: str | None = None
+    secure: bool = True
+    """TLS. Off only for a store on this machine."""
+
+
+class Engine(Group):
+    name: str = Field("whisper", pattern=r"^[a-z0-9_]+$")
+    """One of the files in `pipeline/engines/`."""
+    model: str = "packaged:tiny.en"
+    """A local directory, a hub id, or `packaged:tiny.en` for the weights of the `weights` extra."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0)
+    """CPU threads of the engine. 0: all cores."""
+    max_batch: int = Field(8, ge=1)
+    """Segments in one batch."""
+    batch_wait: float = Field(0.05, ge=0)
+    """Seconds the oldest segment waits for others to share its batch."""
+    stall_seconds: float = Field(300, gt=0)
+    """Seconds without progress of the engine after which its process is ended and started anew."""
+
+
+class Workers(Group):
+    prepare_processes: int = Field(0, ge=0)
+    """Processes that cut media. 0: one per core."""
+    infer_threads: int = Field(0, ge=0)
+    """Segments an infer worker holds at once. 0: three batches' worth."""
+    cache_dir: Path | None = None
+    """Where workers keep fetched media. None: under the system's temporary directory."""
+    cache_bytes: int = Field(20_000_000_000, ge=0)
+    """Size that the media cache is kept under (a file in use is never removed)."""
+
+
+class Cutting(Group):
+    window_seconds: float = Field(600, ge=60)
+    """A long file is cut by several workers, in stretches of about this length."""
+    windows_ahead: int = Field(4, ge=1)
+    """Windows of one job that may be cut but not yet answered: bounds the temporary objects."""
+
+
+class Limits(Group):
+    """Media beyond a limit is refused, and the refusal names the limit."""
+
+    file_bytes: int = 100_000_000_000
+    duration_seconds: float = 24 * 3600
+    streams: int = 32
+    channels: int = 32
+    sample_rate: int = 384_000
+    """Hz"""
+    channel_samples: float = 24 * 3600 * 48_000 * 2
+    """duration x sample rate x channels: how much a small file may blow up to."""
+    process_seconds: float = 1800
+    """Wall time of one media process."""
+    process_bytes: int = 2_000_000_000
+    """Address space of one media process."""
+
+
+class Steward(Group):
+    interval: float = Field(2, gt=0)
+    """Seconds between two looks at the bucket."""
+    jobs_in_flight: int = Field(64, ge=1)
+    """Jobs admitted to the queues at once; the others wait in the bucket."""
+    lease_seconds: float = Field(15, gt=0)
+    """A worker that has not renewed its lease for this long is taken for dead."""
+    max_attempts: int = Field(3, ge=1)
+    """Tries after which a piece of work is quarantined."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    data_dir: Path = Path(".reelmill")
+    """Where local mode keeps its services, logs and transcripts."""
+    redis: Redis = Redis()
+    s3: S3 = S3()
+    engine: Engine = Engine()
+    workers: Workers = Workers()
+    cutting: Cutting = Cutting()
+    limits: Limits = Limits()
+    steward: Steward = Steward()
+    ffmpeg: Path | None = None
+    """The ffmpeg program. None: the one on PATH, else the one that the `local` extra brings."""
+    ffprobe: Path | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+def _known(names: set[str], model: type[BaseModel], prefix: str) -> set[str]:
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name}".upper()
+        names.add(variable)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            _known(names, field.annotation, f"{variable}__")
+    return names
+
+
+def load() -> Settings:
+    """Settings from the environment. Raises UsageError that names the wrong variable."""
+    known = _known(set(), Settings, PREFIX)
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise UsageError(f"unknown setting {', '.join(unknown)}; the known ones are: {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{'__'.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise UsageError(f"bad setting: {problems}") from error
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a worker process: this one's, with every setting written out."""
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    # Celery reads this one itself: SIGTERM then means its soft shutdown, which hands work back in time.
+    return inherited | dict(_flatten(settings, PREFIX)) | {"REMAP_SIGTERM": "SIGQUIT"}
+
+
+def _flatten(group: BaseModel, prefix: str) -> Mapping[str, str]:
+    flat: dict[str, str] = {}
+    for name in type(group).model_fields:
+        value: Any = getattr(group, name)
+        variable = f"{prefix}{name}".upper()
+        if isinstance(value, BaseModel):
+            flat |= _flatten(value, f"{variable}__")
+        elif isinstance(value, SecretStr):
+            flat[variable] = value.get_secret_value()
+        elif value is not None:
+            flat[variable] = str(value)
+    return flat

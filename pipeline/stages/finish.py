@@ -1,0 +1,212 @@
+"""finish: join a job's answers into its result, write every format, clear up."""
+
+from collections.abc import Iterator, Mapping
+
+from pipeline import __version__, formats, keys
+from pipeline.job import (
+    ANSWERED,
+    Answer,
+    Failure,
+    Job,
+    Origin,
+    Plan,
+    Provenance,
+    Result,
+    ResultMedia,
+    Segment,
+    Status,
+    TextSegment,
+    Windows,
+    Work,
+)
+from pipeline.stages import Ports
+from pipeline.stages.completion import Place, Survey, due, read_job, survey
+
+Answers = Mapping[Place, Answer | Failure]
+
+
+def finish(work: Work, ports: Ports) -> None:
+    """Write the result of a job that lacks nothing (or was cancelled); last, close it."""
+    seen = survey(ports.store, work.job)
+    if seen.finished:
+        close(work.job, seen, ports)
+        return
+    if due(seen, ports.windows_ahead) != (work,):
+        return
+    job = read_job(ports, work.job)
+    answers = {
+        place: ANSWERED.validate_json(ports.store.get(keys.answer(job.id, *place))) for place in sorted(seen.answered)
+    }
+    result = assemble(job, seen, answers)
+    for name in result.outputs:
+        if name != "json":
+            body = formats.render(name, result)
+            ports.store.create(result.outputs[name], body, formats.FORMATS[name].CONTENT_TYPE)
+    _store_result(result, ports)
+    close(work.job, seen, ports)
+
+
+def close_failed(job: str, failure: Failure, ports: Ports) -> None:
+    """End a job whose finish itself cannot succeed: a bare failed result, its answers kept in the bucket."""
+    _store_result(bare_result(read_job(ports, job), failure), ports)
+    close(job, survey(ports.store, job), ports, keep_answers=True)
+
+
+def _store_result(result: Result, ports: Ports) -> None:
+    if result.failures:
+        ports.store.create(keys.quarantine(result.job), result.to_bytes())
+    ports.store.create(keys.result(result.job), result.to_bytes())
+
+
+def close(job: str, seen: Survey, ports: Ports, *, keep_answers: bool = False) -> None:
+    """Remove what only served the work; the job stops being open last of all."""
+    if not keep_answers:
+        ports.store.delete(keys.segment(job, *place) for place in sorted(seen.payloads))
+    ports.store.delete([keys.open_marker(job)])
+    ports.ledger.close_job(job)
+
+
+def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
+    """The finished document, as a function of what the bucket holds."""
+    if isinstance(seen.prepared, Failure):
+        return bare_result(job, seen.prepared)
+    segments = tuple(_segments(seen, answers))
+    failures = tuple(_failures(seen, answers))
+    status = _status(seen, segments, failures)
+    answered = [answer for answer in answers.values() if isinstance(answer, Answer)]
+    return Result(
+        job=job.id,
+        status=status,
+        error=_error(status, failures),
+        task=job.task,
+        media=_media(job, seen),
+        language=_most_common([answer.language for answer in answered if answer.language]),
+        text=" ".join(segment.text for segment in segments if segment.text),
+        segments=segments,
+        outputs=outputs(job.id),
+        failures=failures,
+        provenance=_provenance(job, answered, failures),
+    )
+
+
+def bare_result(job: Job, failure: Failure) -> Result:
+    """The result of a job that gave no text at all."""
+    return Result(
+        job=job.id,
+        status="failed",
+        error=failure.reason,
+        task=job.task,
+        media=_media(job, None),
+        language=None,
+        text="",
+        segments=(),
+        outputs={"json": keys.result(job.id)},
+        failures=(failure,),
+        provenance=_provenance(job, [], [failure]),
+    )
+
+
+def outputs(job: str) -> dict[str, str]:
+    """Where each format of a finished job lies in the bucket."""
+    return {
+        name: keys.result(job) if name == "json" else keys.transcript(job, form.SUFFIX)
+        for name, form in formats.FORMATS.items()
+    }
+
+
+def _segments(seen: Survey, answers: Answers) -> Iterator[TextSegment]:
+    """In order of time; what failed or could not be read stands in its place, marked."""
+    windows = seen.prepared.windows if isinstance(seen.prepared, Windows) else ()
+    for window in windows:
+        plan = seen.planned.get(window.index)
+        if isinstance(plan, Failure):
+            end = window.end if window.end is not None else _promised_end(seen, window.start)
+            yield _missing(window.start, end, plan)
+        elif isinstance(plan, Plan):
+            for segment in plan.segments:
+                yield from _spoken(segment, answers.get((window.index, segment.index)), plan.flags)
+            if plan.missing is not None:
+                yield _missing(plan.end, plan.missing_until or plan.end, plan.missing)
+
+
+def _promised_end(seen: Survey, start: float) -> float:
+    promised = seen.prepared.media.duration if isinstance(seen.prepared, Windows) else None
+    return max(promised or start, start)
+
+
+def _spoken(segment: Segment, answer: Answer | Failure | None, flags: tuple[str, ...]) -> Iterator[TextSegment]:
+    if answer is None:  # only in a cancelled job
+        return
+    if isinstance(answer, Failure):
+        yield _missing(segment.start, segment.end, answer)
+        return
+    flags = (*flags, *answer.flags)
+    if not answer.spans:
+        marked = flags if "no_speech" in flags else (*flags, "no_speech")
+        yield TextSegment(start=segment.start, end=segment.end, text="", flags=marked)
+    for span in answer.spans:
+        start = min(segment.start + span.start, segment.end)
+        end = min(segment.start + span.end, segment.end)
+        yield TextSegment(start=round(start, 3), end=round(end, 3), text=span.text, flags=flags)
+
+
+def _missing(start: float, end: float, failure: Failure) -> TextSegment:
+    return TextSegment(start=start, end=end, text="", flags=("missing",), reason=failure.reason)
+
+
+def _failures(seen: Survey, answers: Answers) -> Iterator[Failure]:
+    for plan in (seen.planned[window] for window in sorted(seen.planned)):
+        if isinstance(plan, Failure):
+            yield plan
+        elif plan.missing is not None:
+            yield plan.missing
+    for place in sorted(answers):
+        answer = answers[place]
+        if isinstance(answer, Failure):
+            yield answer
+
+
+def _status(seen: Survey, segments: tuple[TextSegment, ...], failures: tuple[Failure, ...]) -> Status:
+    """A file that is itself damaged is failed, though the text of what could be read is delivered with it."""
+    if seen.cancelled:
+        return "cancelled"
+    damaged = any(isinstance(plan, Plan) and plan.missing is not None for plan in seen.planned.values())
+    if not failures:
+        return "done"
+    if damaged or all("missing" in segment.flags for segment in segments):
+        return "failed"
+    return "partial"
+
+
+def _error(status: Status, failures: tuple[Failure, ...]) -> str | None:
+    if status == "cancelled":
+        return "cancelled"
+    reasons = list(dict.fromkeys(failure.reason for failure in failures))
+    return "; ".join(reasons) or None
+
+
+def _media(job: Job, seen: Survey | None) -> ResultMedia:
+    info = seen.prepared.media if seen is not None and isinstance(seen.prepared, Windows) else None
+    plans = [plan for plan in seen.planned.values() if isinstance(plan, Plan)] if seen is not None else []
+    return ResultMedia(
+        name=job.media.name,
+        sha256=job.media.sha256,
+        size=job.media.size,
+        duration=max((plan.end for plan in plans), default=None),
+        info=info,
+    )
+
+
+def _provenance(job: Job, answered: list[Answer], failures: list[Failure] | tuple[Failure, ...]) -> Provenance:
+    origins: dict[str, Origin] = {answer.origin.model_dump_json(): answer.origin for answer in answered}
+    return Provenance(
+        reelmill=__version__,
+        engine_asked=job.engine,
+        origins=tuple(origins[name] for name in sorted(origins)),
+        input_sha256=job.media.sha256,
+        attempts=max((ended.attempts for ended in (*answered, *failures)), default=1),
+    )
+
+
+def _most_common(values: list[str]) -> str | None:
+    return max(sorted(set(values)), key=values.count, default=None)

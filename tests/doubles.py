@@ -1,0 +1,128 @@
+"""Stand-ins for the outside world of a stage: small, deterministic, and honest about the contract they stand in for."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline import keys
+from pipeline.errors import MissingObjectError
+from pipeline.job import Answer, AudioStream, Failure, Job, Media, MediaInfo, Options, Origin, Span, Window, Windows
+from pipeline.media.audio import SpeechClip
+
+ORIGIN = Origin(engine="fake", model="fake", revision="1", versions={})
+
+
+class MemoryStore:
+    """An object store in a dictionary. `num_refused` counts creates that lost a race."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.num_refused = 0
+
+    def create(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        if key in self.objects:
+            self.num_refused += 1
+            return False
+        self.objects[key] = data
+        return True
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.objects[key]
+        except KeyError as error:
+            raise MissingObjectError(f"no object {key}") from error
+
+    def exists(self, key: str) -> bool:
+        return key in self.objects
+
+    def list(self, prefix: str) -> Iterator[str]:
+        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            self.objects.pop(key, None)
+
+    def upload(self, key: str, source: Path) -> None:
+        self.objects[key] = source.read_bytes()
+
+    def download(self, key: str, target: Path) -> None:
+        target.write_bytes(self.get(key))
+
+    def address(self, key: str) -> str:
+        return f"memory://{key}"
+
+    def self_test(self) -> None:
+        return
+
+
+class FakeCut:
+    """One-second clips of the bytes that their place in the media makes."""
+
+    flags: tuple[str, ...] = ()
+    missing: Failure | None = None
+    missing_until: float | None = None
+
+    def __init__(self, window: Window, num_clips: int) -> None:
+        self._window = window
+        self._num_clips = num_clips
+        self.end = window.start + num_clips
+
+    def __iter__(self) -> Iterator[SpeechClip]:
+        for number in range(self._num_clips):
+            start = self._window.start + number
+            yield SpeechClip(start=start, end=start + 1.0, pcm=int(start).to_bytes(2, "little") * 16_000)
+
+
+class FakeSource:
+    """Media of `clips_per_window` one-second clips in each window."""
+
+    def __init__(self, clips_per_window: tuple[int, ...]) -> None:
+        self._clips = clips_per_window
+
+    def prepare(self, job: Job) -> Windows:
+        starts = [100.0 * number for number in range(len(self._clips))]
+        ends = [*starts[1:], None]
+        return Windows(
+            media=MediaInfo(
+                demuxer="wav",
+                duration=100.0 * len(self._clips),
+                audio=AudioStream(index=0, codec="pcm", sample_rate=16_000, channels=1),
+            ),
+            clip_seconds=30,
+            windows=tuple(
+                Window(index=number, start=start, end=end)
+                for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+            ),
+        )
+
+    @contextmanager
+    def cut(self, job: Job, media: MediaInfo, window: Window, clip_seconds: float) -> Iterator[FakeCut]:
+        yield FakeCut(window, self._clips[window.index])
+
+
+class FakeRecognizer:
+    """Says the number that the clip's samples hold, and counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def recognize(self, name: str, pcm: bytes, options: Options, tries: int) -> Answer:
+        self.asked.append(name)
+        number = int.from_bytes(pcm[:2], "little")
+        return Answer(spans=(Span(start=0.0, end=1.0, text=f"word{number}"),), origin=ORIGIN, attempts=tries + 1)
+
+
+def a_job(name: str = "a.wav", number: int = 1) -> Job:
+    return Job(
+        id=f"j{number:024d}",
+        media=Media(name=name, key=keys.media("0" * 64), sha256="0" * 64, size=1),
+        engine="fake:fake",
+        submitted_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def accept(store: MemoryStore, job: Job) -> None:
+    """What submit leaves in the bucket."""
+    store.create(keys.job(job.id), job.to_bytes())
+    store.create(keys.open_marker(job.id), b"")

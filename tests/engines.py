@@ -1,0 +1,125 @@
+"""Engines that misbehave in one way each: subclasses of the real echo engine."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipeline.engines import Capabilities, ContinuousEngine, Outcome, Request
+from pipeline.engines.echo import EchoEngine, echo
+from pipeline.errors import PermanentError, ResourceError
+from pipeline.job import Origin
+from pipeline.settings import Engine as EngineSettings
+
+
+class RecordingEcho(EchoEngine):
+    """Remembers the ids of every batch it was given."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
+        self.batches: list[list[str]] = []
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        self.batches.append([request.id for request in batch])
+        return super().generate(batch)
+
+
+class RefusingEcho(RecordingEcho):
+    """Answers requests whose id holds `bad` with their own PermanentError."""
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        return [
+            PermanentError("a bad clip") if "bad" in request.id else outcome
+            for request, outcome in zip(batch, super().generate(batch), strict=True)
+        ]
+
+
+class RaisingEcho(RecordingEcho):
+    """Fails as a whole while a batch holds a request whose id holds `bad`."""
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        outcomes = super().generate(batch)
+        if any("bad" in request.id for request in batch):
+            raise ValueError("something in this batch")
+        return outcomes
+
+
+class SmallEcho(RecordingEcho):
+    """Has memory for `most` requests at once."""
+
+    most = 2
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        outcomes = super().generate(batch)
+        if len(batch) > self.most:
+            raise ResourceError("out of memory")
+        return outcomes
+
+
+class GatedEcho(RecordingEcho):
+    """Works only while its gate is open."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
+        self.gate = threading.Event()
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        outcomes = super().generate(batch)
+        self.gate.wait()
+        return outcomes
+
+
+class SlowEcho(EchoEngine):
+    """Takes `seconds` for each batch."""
+
+    seconds = 0.2
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        time.sleep(self.seconds)
+        return super().generate(batch)
+
+
+class ContinuousEcho(ContinuousEngine):
+    """Echo with slots: a request stays for as many steps as its clip has tenths of a second."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
+        self._running: dict[str, tuple[Request, int]] = {}
+        self.occupancy: list[int] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            kinds=frozenset({"audio"}), clip_seconds=30.0, max_batch=self.settings.max_batch, max_cost=1000.0
+        )
+
+    def load(self) -> Origin:
+        return Origin(engine="continuous-echo", model="echo", revision="1", versions={})
+
+    @property
+    def free_slots(self) -> int:
+        return self.settings.max_batch - len(self._running)
+
+    def admit(self, requests: Sequence[Request]) -> None:
+        assert len(requests) <= self.free_slots
+        for request in requests:
+            self._running[request.id] = (request, max(1, len(request.clip) // 1_600))
+
+    def step(self) -> Mapping[str, Outcome]:
+        self.occupancy.append(len(self._running))
+        ended: dict[str, Outcome] = {}
+        for name, (request, left) in list(self._running.items()):
+            if left == 1:
+                del self._running[name]
+                ended[name] = PermanentError("a bad clip") if "bad" in name else echo(request)
+            else:
+                self._running[name] = (request, left - 1)
+        return ended
+
+
+def a_request(
+    name: str, *, seconds: float = 0.1, deadline: float = 0.0, cost: float = 1.0, alone: bool = False
+) -> Request:
+    clip = np.full(round(seconds * 16_000), 0.25, np.float32)
+    return Request(id=name, kind="audio", clip=clip, deadline=deadline, cost=cost, alone=alone)

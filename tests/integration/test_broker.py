@@ -1,0 +1,60 @@
+"""The queue on a real Valkey: what a message is, and looking into the queues."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import redis
+
+from pipeline.broker import STAGES, Queues
+from pipeline.errors import TransientError
+from pipeline.job import Work
+from pipeline.settings import Redis, Settings
+
+LONGEST_JOB = "j" + "z" * 24
+WORKS = (
+    Work(stage="prepare", job=LONGEST_JOB),
+    Work(stage="cut", job=LONGEST_JOB, window=99_999),
+    Work(stage="infer", job=LONGEST_JOB, window=99_999, index=99_999),
+    Work(stage="finish", job=LONGEST_JOB),
+)
+
+
+def test_every_message_is_under_one_kilobyte_and_names_its_work(redis_settings: Redis) -> None:
+    queues = Queues(Settings(redis=redis_settings))
+    for work in WORKS:
+        queues.send(work)
+    assert queues.waiting() == {work.name for work in WORKS}
+    with redis.Redis.from_url(redis_settings.url.get_secret_value()) as client:
+        for work in WORKS:
+            (raw,) = client.lrange(f"{redis_settings.namespace}:{work.stage}", 0, -1)  # type: ignore[misc]
+            assert len(raw) < 1000
+            assert json.loads(raw)["content-type"] == "application/json"
+    queues.close()
+
+
+def test_each_stage_has_a_queue_of_its_own(redis_settings: Redis) -> None:
+    queues = Queues(Settings(redis=redis_settings))
+    queues.send(WORKS[2])
+    assert queues.waiting(["infer"]) == {WORKS[2].name}
+    assert queues.waiting([stage for stage in STAGES if stage != "infer"]) == frozenset()
+    queues.close()
+
+
+def test_an_absent_broker_is_a_transient_error() -> None:
+    queues = Queues(Settings(redis=Redis(url="redis://127.0.0.1:1/0")))  # type: ignore[arg-type]
+    with pytest.raises(TransientError):
+        queues.waiting()
+    with pytest.raises(TransientError):
+        queues.send(WORKS[0])
+
+
+def test_a_process_that_only_submits_loads_no_heavy_library() -> None:
+    heavy = ("torch", "librosa", "faster_whisper", "ctranslate2", "onnxruntime", "numba", "scipy", "av")
+    code = (
+        "import sys; import pipeline.producer, pipeline.broker, pipeline.ledger, pipeline.store, pipeline.cli.jobs; "
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

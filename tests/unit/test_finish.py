@@ -1,0 +1,129 @@
+"""The result as a function of what the bucket holds."""
+
+from pipeline.job import (
+    Answer,
+    AudioStream,
+    Failure,
+    MediaInfo,
+    Plan,
+    Segment,
+    Span,
+    TextSegment,
+    Window,
+    Windows,
+)
+from pipeline.stages.completion import Survey
+from pipeline.stages.finish import assemble
+from tests.doubles import ORIGIN, a_job
+
+INFO = MediaInfo(
+    demuxer="wav", duration=60.0, audio=AudioStream(index=0, codec="pcm_s16le", sample_rate=16_000, channels=1)
+)
+BROKEN = Failure(error="quarantined", reason="its worker died", attempts=3)
+
+
+def windows(*ends: float | None) -> Windows:
+    starts = [0.0, *(end for end in ends[:-1] if end is not None)]
+    return Windows(
+        media=INFO,
+        clip_seconds=30,
+        windows=tuple(
+            Window(index=number, start=start, end=end)
+            for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+        ),
+    )
+
+
+def plan(window: int, start: float, end: float, *bounds: tuple[float, float], **more: object) -> Plan:
+    return Plan(
+        window=window,
+        start=start,
+        end=end,
+        segments=tuple(
+            Segment(window=window, index=index, start=start, end=end) for index, (start, end) in enumerate(bounds)
+        ),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def answer(*words: tuple[float, float, str], **more: object) -> Answer:
+    spans = tuple(Span(start=start, end=end, text=text) for start, end, text in words)
+    return Answer(spans=spans, origin=ORIGIN, **more)  # type: ignore[arg-type]
+
+
+def survey(prepared: Windows | Failure, *plans: Plan | Failure, **more: object) -> Survey:
+    return Survey(job=a_job().id, accepted=True, prepared=prepared, planned=dict(enumerate(plans)), **more)  # type: ignore[arg-type]
+
+
+def test_times_of_a_segment_are_put_on_the_timeline_of_the_media() -> None:
+    seen = survey(windows(None), plan(0, 0, 40, (1.5, 20.0), (25.0, 40.0)))
+    result = assemble(a_job(), seen, {(0, 0): answer((0.0, 2.0, "One.")), (0, 1): answer((1.0, 3.5, "Two."))})
+    assert result.segments == (
+        TextSegment(start=1.5, end=3.5, text="One."),
+        TextSegment(start=26.0, end=28.5, text="Two."),
+    )
+    assert (result.status, result.text, result.error) == ("done", "One. Two.", None)
+    assert result.media.duration == 40
+
+
+def test_a_failed_segment_makes_the_job_partial_and_stands_in_its_place() -> None:
+    seen = survey(windows(None), plan(0, 0, 60, (0.0, 20.0), (20.0, 40.0), (40.0, 60.0)))
+    answers = {(0, 0): answer((0, 1, "a")), (0, 1): BROKEN, (0, 2): answer((0, 1, "c"))}
+    result = assemble(a_job(), seen, answers)
+    assert result.status == "partial"
+    assert [segment.text for segment in result.segments] == ["a", "", "c"]
+    assert result.segments[1] == TextSegment(
+        start=20.0, end=40.0, text="", flags=("missing",), reason="its worker died"
+    )
+    assert result.failures == (BROKEN,)
+    assert result.provenance.attempts == 3
+
+
+def test_a_failed_window_is_a_gap_of_its_whole_length() -> None:
+    seen = survey(windows(30.0, None), Failure(error="permanent", reason="cannot decode"), plan(1, 30, 60, (31, 40)))
+    result = assemble(a_job(), seen, {(1, 0): answer((0, 1, "b"))})
+    assert result.status == "partial"
+    assert (result.segments[0].start, result.segments[0].end) == (0.0, 30.0)
+
+
+def test_a_failed_last_window_reaches_to_the_promised_end() -> None:
+    seen = survey(windows(30.0, None), plan(0, 0, 30, (1, 20)), Failure(error="permanent", reason="cannot decode"))
+    result = assemble(a_job(), seen, {(0, 0): answer((0, 1, "a"))})
+    assert (result.segments[-1].start, result.segments[-1].end) == (30.0, 60.0)
+
+
+def test_a_cut_off_file_is_failed_but_keeps_the_text_of_what_could_be_read() -> None:
+    missing = Failure(error="permanent", reason="the file is cut off")
+    seen = survey(windows(None), plan(0, 0, 20, (0, 20), missing=missing, missing_until=60.0))
+    result = assemble(a_job(), seen, {(0, 0): answer((0, 1, "a"))})
+    assert (result.status, result.text, result.error) == ("failed", "a", "the file is cut off")
+    assert (result.segments[-1].start, result.segments[-1].end) == (20.0, 60.0)
+
+
+def test_a_job_of_which_everything_failed_is_failed() -> None:
+    seen = survey(windows(None), plan(0, 0, 20, (0, 20)))
+    assert assemble(a_job(), seen, {(0, 0): BROKEN}).status == "failed"
+
+
+def test_media_that_cannot_be_prepared_is_failed_with_the_reason() -> None:
+    result = assemble(a_job(), survey(Failure(error="permanent", reason="the file is empty")), {})
+    assert (result.status, result.error, result.segments) == ("failed", "the file is empty", ())
+
+
+def test_silence_is_marked_and_gives_no_text() -> None:
+    seen = survey(windows(None), plan(0, 0, 20, (0, 20)))
+    result = assemble(a_job(), seen, {(0, 0): answer(flags=("no_speech",))})
+    assert (result.status, result.text) == ("done", "")
+    assert result.segments == (TextSegment(start=0, end=20, text="", flags=("no_speech",)),)
+
+
+def test_a_cancelled_job_keeps_what_it_has() -> None:
+    seen = survey(windows(None), plan(0, 0, 40, (0, 20), (20, 40)), cancelled=True)
+    result = assemble(a_job(), seen, {(0, 0): answer((0, 1, "a"))})
+    assert (result.status, result.text) == ("cancelled", "a")
+
+
+def test_times_never_leave_their_segment() -> None:
+    seen = survey(windows(None), plan(0, 0, 20, (0.0, 20.0)))
+    result = assemble(a_job(), seen, {(0, 0): answer((19.0, 29.0, "late"))})
+    assert (result.segments[0].start, result.segments[0].end) == (19.0, 20.0)

@@ -1,0 +1,173 @@
+"""Submitting, retrying and cancelling, seen through what the bucket holds afterwards."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import keys
+from pipeline.errors import UsageError
+from pipeline.job import Failure, Options, Work
+from pipeline.ledger import MemoryLedger
+from pipeline.producer import Producer, gather
+from pipeline.settings import Settings, Steward
+from pipeline.stages import Ports
+from pipeline.stages.completion import due, survey
+from pipeline.stages.cut import cut
+from pipeline.stages.finish import finish
+from pipeline.stages.infer import infer
+from pipeline.stages.prepare import prepare
+from tests.doubles import FakeRecognizer, FakeSource, MemoryStore
+
+
+class Shop:
+    """A producer with a mill beside it that works when told to."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.store = MemoryStore()
+        self.sent: list[Work] = []
+        self.ports = Ports(store=self.store, ledger=MemoryLedger(), send=self.sent.append)
+        self.producer = Producer(self.ports, Settings(steward=Steward(jobs_in_flight=2)))
+        self.source = FakeSource((2, 1))
+        self.recognizer = FakeRecognizer()
+        self.path = tmp_path / "talk.wav"
+        self.path.write_bytes(b"some sound")
+
+    def submit(self, name: str = "talk.wav", **more: bool) -> str:
+        return self.producer.submit(self.path, name, Options(), **more).id
+
+    def work(self) -> None:
+        while self.sent:
+            work = self.sent.pop(0)
+            match work.stage:
+                case "prepare":
+                    prepare(work, self.ports, self.source)
+                case "cut":
+                    cut(work, self.ports, self.source)
+                case "infer":
+                    infer(work, self.ports, self.recognizer)
+                case "finish":
+                    finish(work, self.ports)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def test_a_submitted_file_becomes_a_job_that_ends(shop: Shop) -> None:
+    job = shop.submit()
+    assert shop.producer.standing(job).state == "waiting"
+    shop.work()
+    assert shop.producer.result(job).text == "word0 word1 word100"
+    assert shop.producer.standing(job).state == "done"
+    assert shop.producer.open_jobs() == frozenset()
+    assert shop.producer.jobs() == [job]
+    assert not [key for key in shop.store.objects if "/segments/" in key]
+
+
+def test_submitting_again_what_is_done_does_nothing(shop: Shop) -> None:
+    job = shop.submit()
+    shop.work()
+    before = dict(shop.store.objects)
+    assert shop.submit() == job
+    assert shop.sent == []
+    assert shop.store.objects == before
+
+
+def test_another_name_or_option_is_another_job(shop: Shop) -> None:
+    assert (
+        len(
+            {
+                shop.submit(),
+                shop.submit("other.wav"),
+                shop.producer.submit(shop.path, "talk.wav", Options(language="de")).id,
+            }
+        )
+        == 3
+    )
+
+
+def test_force_does_everything_anew(shop: Shop) -> None:
+    job = shop.submit()
+    shop.work()
+    asked = len(shop.recognizer.asked)
+    shop.submit(force=True)
+    shop.work()
+    assert len(shop.recognizer.asked) == 2 * asked
+    assert shop.producer.result(job).status == "done"
+
+
+def test_retry_does_only_what_failed(shop: Shop) -> None:
+    job = shop.submit()
+    failure = Failure(error="quarantined", reason="its worker died", attempts=3)
+    shop.store.create(keys.answer(job, 0, 1), failure.to_bytes())
+    shop.work()
+    assert shop.producer.result(job).status == "partial"
+    assert [result.job for result in shop.producer.quarantined()] == [job]
+    shop.recognizer.asked.clear()
+    shop.producer.retry(job)
+    shop.work()
+    assert shop.recognizer.asked == [f"infer.{job}.0-1"]
+    assert shop.producer.result(job).text == "word0 word1 word100"
+    assert list(shop.producer.quarantined()) == []
+
+
+def test_submitting_a_failed_file_again_retries_it(shop: Shop) -> None:
+    job = shop.submit()
+    shop.store.create(keys.windows(job), Failure(error="permanent", reason="bad").to_bytes())
+    shop.work()
+    assert shop.producer.standing(job).error == "bad"
+    assert shop.submit() == job
+    shop.work()
+    assert shop.producer.standing(job).state == "done"
+
+
+def test_retry_refuses_what_has_not_ended(shop: Shop) -> None:
+    job = shop.submit()
+    with pytest.raises(UsageError, match="not ended"):
+        shop.producer.retry(job)
+    with pytest.raises(UsageError, match="no job"):
+        shop.producer.retry("jnone")
+
+
+def test_a_cancelled_job_ends_with_what_it_has(shop: Shop) -> None:
+    job = shop.submit()
+    prepare(shop.sent.pop(0), shop.ports, shop.source)
+    cut(shop.sent.pop(0), shop.ports, shop.source)
+    first = next(work for work in shop.sent if work.stage == "infer")
+    infer(first, shop.ports, shop.recognizer)
+    shop.producer.cancel(job)
+    finish(shop.sent.pop(), shop.ports)  # it has a queue of its own, so it does not wait for the segments
+    shop.work()
+    assert shop.recognizer.asked == [first.name], "what was left is not given to the engine"
+    result = shop.producer.result(job)
+    assert (result.status, result.text) == ("cancelled", "word0")
+    assert job not in shop.producer.open_jobs()
+    with pytest.raises(UsageError, match="already ended"):
+        shop.producer.cancel(job)
+
+
+def test_jobs_beyond_the_window_wait_in_the_bucket(shop: Shop) -> None:
+    jobs = [shop.submit(f"{number}.wav") for number in range(3)]
+    assert [work.job for work in shop.sent] == jobs[:2]
+    assert shop.producer.open_jobs() == set(jobs)
+
+
+def test_a_submit_that_died_before_the_job_was_opened_is_mended_by_the_next(shop: Shop) -> None:
+    job = shop.submit()
+    shop.store.delete([keys.open_marker(job)])
+    shop.sent.clear()
+    shop.submit()
+    assert due(survey(shop.store, job), 4) == (Work(stage="prepare", job=job),)
+    assert job in shop.producer.open_jobs()
+
+
+def test_files_folders_and_globs_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "sub/b.mp3", "sub/deep/c.mp3", "sub/.hidden/d.mp3", "sub/.e"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    missing: list[str] = []
+    names = [name for _, name in gather(["a.wav", "sub", "sub/**/*.mp3", "nothing*", "gone.wav"], missing.append)]
+    assert names == ["a.wav", "sub/b.mp3", "sub/deep/c.mp3", "sub/b.mp3", "sub/deep/c.mp3"]
+    assert missing == ["nothing*", "gone.wav"]

@@ -1,0 +1,165 @@
+"""One engine thread, many callers: each request is answered by itself, whatever its batch mates do."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline.engines import Engine, Request
+from pipeline.errors import PermanentError, ResourceError, TransientError
+from pipeline.serving import Serving
+from pipeline.settings import Engine as EngineSettings
+from tests.engines import (
+    ContinuousEcho,
+    GatedEcho,
+    RaisingEcho,
+    RecordingEcho,
+    RefusingEcho,
+    SmallEcho,
+    a_request,
+)
+
+SETTINGS = EngineSettings(name="echo", max_batch=8, batch_wait=0.05)
+
+
+@contextmanager
+def serving_of(engine: Engine, **options: object) -> Iterator[Serving]:
+    serving = Serving(engine, **options)  # type: ignore[arg-type]
+    serving.start()
+    try:
+        yield serving
+    finally:
+        serving.stop()
+
+
+def submit_all(serving: Serving, names: Sequence[str]) -> dict[str, object]:
+    futures = {name: serving.submit(a_request(name, deadline=serving.deadline())) for name in names}
+    return {name: future.exception(timeout=10) or future.result() for name, future in futures.items()}
+
+
+def test_requests_of_many_callers_reach_the_engine_as_full_batches() -> None:
+    engine = RecordingEcho(SETTINGS)
+    with serving_of(engine) as serving:
+        submit_all(serving, [str(number) for number in range(24)])
+    assert [len(batch) for batch in engine.batches] == [8, 8, 8]
+
+
+def test_one_bad_request_fails_alone() -> None:
+    with serving_of(RefusingEcho(SETTINGS)) as serving:
+        outcomes = submit_all(serving, ["a", "bad", "c"])
+    assert isinstance(outcomes["bad"], PermanentError)
+    assert not isinstance(outcomes["a"], Exception)
+    assert not isinstance(outcomes["c"], Exception)
+
+
+def test_a_batch_that_fails_as_a_whole_is_taken_apart_and_only_the_culprit_fails() -> None:
+    engine = RaisingEcho(SETTINGS)
+    with serving_of(engine) as serving:
+        outcomes = submit_all(serving, ["a", "bad", "c", "d"])
+    assert {name for name, outcome in outcomes.items() if isinstance(outcome, Exception)} == {"bad"}
+    assert ["bad"] in engine.batches
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
+    engine = SmallEcho(SETTINGS)
+    with serving_of(engine) as serving:
+        outcomes = submit_all(serving, [str(number) for number in range(8)])
+    assert not any(isinstance(outcome, Exception) for outcome in outcomes.values())
+    assert [len(batch) for batch in engine.batches] == [8, 4, 2, 2, 4, 2, 2]
+
+
+def test_what_is_too_large_even_alone_fails_with_a_resource_error() -> None:
+    engine = SmallEcho(SETTINGS)
+    engine.most = 0
+    with serving_of(engine) as serving:
+        outcomes = submit_all(serving, ["a", "b"])
+    assert all(isinstance(outcome, ResourceError) for outcome in outcomes.values())
+
+
+def test_tries_are_counted_right_before_the_engine_gets_the_requests() -> None:
+    engine = GatedEcho(EngineSettings(name="echo", max_batch=2, batch_wait=0.0))
+    counted: list[str] = []
+    with serving_of(engine, before=lambda requests: counted.extend(request.id for request in requests)) as serving:
+        futures = [serving.submit(a_request(name, deadline=serving.deadline())) for name in ("a", "b", "c")]
+        wait_until(lambda: len(engine.batches) == 1)
+        assert counted == engine.batches[0], "what waits for the next batch is not counted yet"
+        engine.gate.set()
+        for future in futures:
+            future.result(timeout=10)
+    assert sorted(counted) == ["a", "b", "c"]
+
+
+def test_when_tries_cannot_be_counted_nothing_runs() -> None:
+    engine = RecordingEcho(SETTINGS)
+
+    def away(requests: Sequence[Request]) -> None:
+        raise TransientError("Redis is away")
+
+    with serving_of(engine, before=away) as serving:
+        outcomes = submit_all(serving, ["a"])
+    assert isinstance(outcomes["a"], TransientError)
+    assert engine.batches == []
+
+
+def test_the_watchdog_tells_of_an_engine_that_hangs_and_names_its_requests() -> None:
+    engine = GatedEcho(EngineSettings(name="echo", max_batch=1, batch_wait=0.0, stall_seconds=0.2))
+    stalled = threading.Event()
+    told: list[str] = []
+
+    def on_stall(names: Sequence[str]) -> None:
+        told.extend(names)
+        stalled.set()
+
+    with serving_of(engine, on_stall=on_stall) as serving:
+        future = serving.submit(a_request("hanging"))
+        assert stalled.wait(10)
+        assert told == ["hanging"]
+        engine.gate.set()
+        future.result(timeout=10)
+
+
+def test_the_watchdog_is_silent_while_an_engine_is_idle() -> None:
+    engine = RecordingEcho(EngineSettings(name="echo", max_batch=1, batch_wait=0.0, stall_seconds=0.05))
+    told: list[str] = []
+    with serving_of(engine, on_stall=told.extend) as serving:
+        submit_all(serving, ["a"])
+        threading.Event().wait(0.3)
+    assert told == []
+
+
+def test_a_stop_fails_what_waits_as_an_outage_and_finishes_what_runs() -> None:
+    engine = GatedEcho(EngineSettings(name="echo", max_batch=1, batch_wait=0.0))
+    serving = Serving(engine)
+    serving.start()
+    running = serving.submit(a_request("running"))
+    wait_until(lambda: engine.batches == [["running"]])
+    waiting = serving.submit(a_request("waiting"))
+    stopper = threading.Thread(target=serving.stop)
+    stopper.start()
+    assert isinstance(waiting.exception(timeout=10), TransientError)
+    engine.gate.set()
+    stopper.join(10)
+    assert running.result(timeout=10).spans
+    assert isinstance(serving.submit(a_request("too late")).exception(timeout=1), TransientError)
+
+
+def test_a_continuous_engine_refills_slots_as_they_free_up() -> None:
+    engine = ContinuousEcho(EngineSettings(name="echo", max_batch=4))
+    with serving_of(engine) as serving:
+        futures = [
+            serving.submit(a_request(f"{'bad' if number == 5 else 'ok'}{number}", seconds=0.1 * (1 + number % 4)))
+            for number in range(40)
+        ]
+        failed = [number for number, future in enumerate(futures) if future.exception(timeout=10)]
+    assert failed == [5]
+    full = sum(occupied == 4 for occupied in engine.occupancy)
+    assert full / len(engine.occupancy) > 0.8, "slots are refilled while others still run"
+
+
+def wait_until(condition: object) -> None:
+    for _ in range(1000):
+        if condition():  # type: ignore[operator]
+            return
+        threading.Event().wait(0.005)
+    pytest.fail("it never came true")

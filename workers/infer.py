@@ -1,0 +1,67 @@
+"""The infer worker: one engine, one batcher, and threads that each carry one segment.
+
+Fetching and storing overlap with the engine; each message succeeds or fails for itself. The threads pool has no
+limits of its own, so a watchdog ends the process when the engine hangs: the supervisor starts it anew, and the
+steward sends the segments again.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from functools import partial
+
+from pipeline import engines
+from pipeline.broker import INFER_QUEUES
+from pipeline.engines import Request
+from pipeline.job import Work
+from pipeline.media.speech import assess
+from pipeline.serving import Serving
+from pipeline.settings import Settings
+from pipeline.stages.attempt import attempt
+from pipeline.stages.infer import EngineRecognizer, infer
+from workers.app import open_ports, work_of, worker_app
+from workers.prepare import worker_arguments
+
+log = logging.getLogger(__name__)
+
+#: Batches' worth of segments held at once: one in the engine, one gathering, one being fetched or stored.
+BATCHES_HELD = 3
+STALLED = 70  # exit status
+
+
+def run(settings: Settings) -> None:
+    """Load the engine, then serve the infer queue until told to stop."""
+    app = worker_app(settings)
+    engine = engines.create(settings.engine)
+    ports = open_ports(settings)
+
+    def count_tries(requests: Sequence[Request]) -> None:
+        ports.ledger.begin([work_named(request.id) for request in requests])
+
+    def end_process(names: Sequence[str]) -> None:
+        log.critical("the engine made no progress for %g s with %s", settings.engine.stall_seconds, ", ".join(names))
+        logging.shutdown()
+        os._exit(STALLED)
+
+    serving = Serving(engine, before=count_tries, on_stall=end_process)
+    origin = serving.start()
+    log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
+    recognizer = EngineRecognizer(serving, assess)
+
+    def infer_task(job: str, window: int, index: int) -> None:
+        work = work_of("infer", job, window, index)
+        attempt(work, ports, partial(infer, work, ports, recognizer), count=False)
+
+    app.task(name="infer")(infer_task)
+    threads = settings.workers.infer_threads or BATCHES_HELD * engine.capabilities.max_batch
+    try:
+        app.worker_main(worker_arguments("infer", "threads", threads, INFER_QUEUES, settings))
+    finally:
+        serving.stop()
+
+
+def work_named(name: str) -> Work:
+    """The infer work behind a request's id."""
+    _, job, numbers = name.split(".")
+    window, index = numbers.split("-")
+    return Work(stage="infer", job=job, window=int(window), index=int(index))

@@ -1,0 +1,96 @@
+"""The prepare worker: probes, cuts and finishes, on prefork with limits of time and memory."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from pipeline import engines
+from pipeline.broker import PREPARE_QUEUES, SOFT_LIMIT_SECONDS
+from pipeline.errors import ResourceError
+from pipeline.job import Work
+from pipeline.media.cache import MediaCache
+from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.settings import Settings
+from pipeline.stages import Ports
+from pipeline.stages.attempt import attempt
+from pipeline.stages.cut import cut
+from pipeline.stages.finish import finish
+from pipeline.stages.prepare import prepare
+from pipeline.stages.source import MediaSource
+from pipeline.store import ObjectStore
+from workers.app import open_ports, work_of, worker_app
+
+#: A child above this is replaced after its task, kB.
+MAX_CHILD_KB = 350_000
+
+
+def media_source(settings: Settings, store: ObjectStore) -> MediaSource:
+    """The media of jobs, through a cache that all workers of this machine share."""
+    cache_dir = settings.workers.cache_dir or Path(tempfile.gettempdir()) / f"reelmill-media-{os.getuid()}"
+    return MediaSource(
+        store,
+        MediaCache(cache_dir, settings.workers.cache_bytes),
+        Ffmpeg.locate(settings),
+        window_seconds=settings.cutting.window_seconds,
+        clip_seconds=engines.create(settings.engine).capabilities.clip_seconds,
+    )
+
+
+def run(settings: Settings) -> None:
+    """Serve the prepare, cut and finish queues until told to stop."""
+    Ffmpeg.locate(settings).self_test()
+    app = worker_app(settings)
+
+    @cache
+    def ports() -> Ports:
+        return open_ports(settings)
+
+    @cache
+    def source() -> MediaSource:
+        return media_source(settings, ports().store)
+
+    def within_limit(work: Work, stage: Callable[[], None]) -> None:
+        def run_stage(tries: int) -> None:
+            try:
+                stage()
+            except SoftTimeLimitExceeded as error:
+                raise ResourceError(f"it took longer than {SOFT_LIMIT_SECONDS} s") from error
+
+        attempt(work, ports(), run_stage)
+
+    def prepare_task(job: str) -> None:
+        work = work_of("prepare", job)
+        within_limit(work, lambda: prepare(work, ports(), source()))
+
+    def cut_task(job: str, window: int) -> None:
+        work = work_of("cut", job, window)
+        within_limit(work, lambda: cut(work, ports(), source()))
+
+    def finish_task(job: str) -> None:
+        work = work_of("finish", job)
+        within_limit(work, lambda: finish(work, ports()))
+
+    for name, task in (("prepare", prepare_task), ("cut", cut_task), ("finish", finish_task)):
+        app.task(name=name)(task)
+    app.conf.worker_max_memory_per_child = MAX_CHILD_KB
+    processes = settings.workers.prepare_processes or os.cpu_count() or 1
+    app.worker_main(worker_arguments("prepare", "prefork", processes, PREPARE_QUEUES, settings))
+
+
+def worker_arguments(name: str, pool: str, concurrency: int, queues: tuple[str, ...], settings: Settings) -> list[str]:
+    """The command line of a Celery worker. Mingle and gossip are chatter between workers that nothing here needs."""
+    return [
+        "worker",
+        f"--hostname={name}-{os.getpid()}@%h",
+        f"--pool={pool}",
+        f"--concurrency={concurrency}",
+        f"--queues={','.join(queues)}",
+        f"--loglevel={settings.log_level}",
+        "--without-mingle",
+        "--without-gossip",
+        "--disable-prefetch",
+    ]
