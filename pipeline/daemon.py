@@ -167,8 +167,7 @@ class Daemon:
 
     def _spawn(self, command: list[str]) -> None:
         """Start in a session of its own, so that Ctrl-C reaches only the supervisor, which stops things in order."""
-        if sys.platform == "linux":
-            command = [sys.executable, "-ISc", DIE_WITH_PARENT, str(os.getpid()), *command]
+        command = bound_to_parent(command)
         # A bare environment: the user's AWS_* and WEED_* variables would add identities and change the server.
         environment = {"PATH": os.defpath, "HOME": str(self._dir), "GOMEMLIMIT": "256MiB", "GOGC": "50"}
         self._log.touch(mode=0o600)
@@ -225,6 +224,13 @@ class _States:
     def write(self, name: str, state: State) -> None:
         with self.lock:
             write_private(self._path, self._type.dump_json(self.read() | {name: state}, indent=2).decode())
+
+
+def bound_to_parent(command: list[str]) -> list[str]:
+    """The command, made to end (SIGTERM) with the thread that starts it, where the system can do that."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-ISc", DIE_WITH_PARENT, str(os.getpid()), *command]
 
 
 def write_private(path: Path, text: str) -> None:

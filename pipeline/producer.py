@@ -190,7 +190,9 @@ def gather(paths: Iterable[str], on_missing: Callable[[str], None]) -> Iterator[
     """The files behind what a user named, each with the name it goes by: files, folders (recursively) and globs."""
     for given in paths:
         root = Path(given)
-        if root.is_file():
+        if not given:
+            on_missing("(an empty name)")
+        elif root.is_file():
             yield root, given
         elif root.is_dir():
             for file in sorted(root.rglob("*")):

@@ -19,3 +19,7 @@ def speech_sample() -> Path:
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
         raise UsageError(f"{path} is not the recording that was expected: {INSTALL} --force-reinstall")
     return path
+
+
+if __name__ == "__main__":
+    print(speech_sample())

@@ -73,6 +73,11 @@ class Cutting(Group):
     """Windows of one job that may be cut but not yet answered: bounds the temporary objects."""
 
 
+class Speech(Group):
+    gate: Literal["vad", "none"] = "vad"
+    """What decides which clips hold speech: a voice activity detector, or nothing (every sound goes to the engine)."""
+
+
 class Limits(Group):
     """Media beyond a limit is refused, and the refusal names the limit."""
 
@@ -115,6 +120,7 @@ class Settings(BaseSettings):
     engine: Engine = Engine()
     workers: Workers = Workers()
     cutting: Cutting = Cutting()
+    speech: Speech = Speech()
     limits: Limits = Limits()
     steward: Steward = Steward()
     ffmpeg: Path | None = None

@@ -6,7 +6,6 @@ A service whose wheel is missing skips the tests that need it on a laptop, and f
 import importlib.metadata
 import os
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,12 +17,9 @@ from minio.versioningconfig import VersioningConfig
 from pipeline.services import SeaweedFS, Valkey
 from pipeline.settings import S3, Redis
 from pipeline.store import DirectoryStore, ObjectStore, S3Store, open_store
+from tests.s3_proxy import S3Proxy, serving
 
 TESTS = Path(__file__).parent
-sys.path.insert(0, str(TESTS))  # whatever way pytest imports, the helpers beside this file are found
-
-from s3_proxy import S3Proxy, serving  # noqa: E402
-
 MARKED_FOLDERS = ("integration", "acceptance")
 
 for name in [name for name in os.environ if name.upper().startswith("REELMILL_")]:

@@ -14,11 +14,10 @@ from pipeline import engines
 from pipeline.broker import INFER_QUEUES
 from pipeline.engines import Request
 from pipeline.job import Work
-from pipeline.media.speech import assess
 from pipeline.serving import Serving
 from pipeline.settings import Settings
 from pipeline.stages.attempt import attempt
-from pipeline.stages.infer import EngineRecognizer, infer
+from pipeline.stages.infer import EngineRecognizer, gate, infer
 from workers.app import open_ports, work_of, worker_app
 from workers.prepare import worker_arguments
 
@@ -46,7 +45,7 @@ def run(settings: Settings) -> None:
     serving = Serving(engine, before=count_tries, on_stall=end_process)
     origin = serving.start()
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
-    recognizer = EngineRecognizer(serving, assess)
+    recognizer = EngineRecognizer(serving, gate(settings.speech))
 
     def infer_task(job: str, window: int, index: int) -> None:
         work = work_of("infer", job, window, index)

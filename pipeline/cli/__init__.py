@@ -3,7 +3,6 @@
 import logging
 import sys
 
-import click
 import typer
 
 from pipeline.errors import PipelineError, UsageError, WorldError
@@ -34,18 +33,17 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         status = build()(standalone_mode=False)
-    except click.exceptions.Exit as leaving:
+    except typer.Exit as leaving:
         status = leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        status = WRONG_USAGE
+    except typer.TyperException as error:  # a wrong command line
+        status = _say(f"{error} (see `reelmill --help`)", WRONG_USAGE)
     except UsageError as error:
         status = _say(error, WRONG_USAGE)
     except WorldError as error:
         status = _say(error, BROKEN_WORLD)
     except PipelineError as error:
         status = _say(f"{error} ({error.detail})" if error.detail else error, BROKEN_WORLD)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         status = _say("stopped; the same command goes on where it was", INTERRUPTED)
     sys.exit(status or ALL_DONE)
 

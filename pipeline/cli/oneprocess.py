@@ -8,12 +8,11 @@ from pipeline.job import Options, Result
 from pipeline.ledger import MemoryLedger
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.speech import assess
 from pipeline.producer import Producer
 from pipeline.serving import Serving
 from pipeline.settings import Settings
 from pipeline.stages import Ports
-from pipeline.stages.infer import EngineRecognizer
+from pipeline.stages.infer import EngineRecognizer, gate
 from pipeline.stages.source import MediaSource
 from pipeline.store import DirectoryStore
 
@@ -37,7 +36,7 @@ def run_here(
     try:
         mill = Mill(
             source,
-            EngineRecognizer(serving, assess),
+            EngineRecognizer(serving, gate(settings.speech)),
             infer_threads=settings.workers.infer_threads or 2 * engine.capabilities.max_batch,
         )
         ports = Ports(

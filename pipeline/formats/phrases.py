@@ -28,7 +28,8 @@ _CUT = re.compile(
 _UNSPACED_END = re.compile(rf"[{_UNSPACED}]\Z")
 _UNSPACED_START = re.compile(rf"[{_UNSPACED}]")
 
-SENTENCE_END = re.compile(rf"[.!?…。．！？؟۔।][{_QUOTES}]*(?:{re.escape(DOUBT)})? ?\Z")
+#: The `?` of a mark of doubt ends no sentence; the mark may stand behind an end.
+SENTENCE_END = re.compile(rf"(?<!\[)[.!?…。．！？؟۔।][{_QUOTES}]*(?:{re.escape(DOUBT)})? ?\Z")
 PHRASE_END = re.compile(rf"[,;:—–،؛、，；：][{_QUOTES}]* ?\Z")
 
 

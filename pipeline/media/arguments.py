@@ -4,6 +4,7 @@ An input is always written the same way: forced demuxer, that demuxer as the onl
 protocol, and a `file:` prefix, so that neither the bytes of a file nor its name can make ffmpeg open another.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,13 @@ def version(binary: Path) -> list[str]:
 def check(argv: list[str]) -> None:
     """Refuse an argument list with an input that is not fenced in. Raises WorldError: it is a fault of the program."""
     options: dict[str, str] = {}
-    for option, value in zip(argv, argv[1:], strict=False):
+    for option, value in pairwise(argv):
         options[option] = value
         if option != "-i":
             continue
         demuxer = options.get("-f")
-        fenced = demuxer and options.get("-format_whitelist") == demuxer and options.get("-protocol_whitelist") == "file"
-        if not fenced or not value.startswith("file:/"):
+        allowed = (options.get("-format_whitelist"), options.get("-protocol_whitelist"))
+        if demuxer is None or allowed != (demuxer, "file") or not value.startswith("file:/"):
             raise WorldError(f"a media process was about to start with an open input: {argv}")
         options = {}
 

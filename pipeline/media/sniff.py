@@ -38,6 +38,7 @@ def demuxer(head: bytes) -> str:
     """The demuxer for a file that begins with `head`. Raises PermanentError, in plain words, for what is no media."""
     if not head:
         raise PermanentError("the file is empty")
+    # Behind a tag there may be rubbish before the first frame: the mp3 demuxer looks for it.
     found = _demuxer(behind_id3(head), tagged=id3_bytes(head) > 0)
     if found is None:
         raise PermanentError(_refusal(head), f"first bytes: {head[:16].hex(' ')}")
@@ -64,18 +65,20 @@ def _demuxer(head: bytes, *, tagged: bool) -> str | None:
     for magic, name in _MAGICS:
         if head.startswith(magic):
             return name
-    if form := _FORMS.get((head[:4], head[8:12])):
-        return form
     if head[4:8] in _MOV_ATOMS:
         return "mov"
+    return _FORMS.get((head[:4], head[8:12])) or _frames(head) or ("mp3" if tagged else None)
+
+
+def _frames(head: bytes) -> str | None:
+    """The demuxer for a bare row of frames. Their marks are short, so that more than the mark is looked at."""
     if head.startswith(b"\x0b\x77") and len(head) > 5:
         return "eac3" if head[5] >> 3 > 10 else "ac3"
     if _is_mpegts(head, 188, 0) or _is_mpegts(head, 192, 4):
         return "mpegts"
     if _is_adts(head):
         return "aac"
-    # Behind a tag there may be padding or rubbish before the first frame: the mp3 demuxer looks for it.
-    return "mp3" if tagged or _is_mpeg_audio(head) else None
+    return "mp3" if _is_mpeg_audio(head) else None
 
 
 def _is_mpegts(head: bytes, packet: int, offset: int) -> bool:

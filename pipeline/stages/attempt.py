@@ -80,7 +80,7 @@ def _known(error: Exception) -> Exception:
 def _settle(work: Work, error: Exception, ports: Ports, tries: int) -> None:
     match decide(error, tries + 1, ports.max_attempts):
         case Fail(failure):
-            log.warning("%s failed: %s", work.name, failure.reason)
+            log.info("%s failed: %s", work.name, failure.reason)
             fail(work, failure, ports)
             ports.ledger.end(work)
         case Later(counted=True):

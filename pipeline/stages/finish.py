@@ -38,10 +38,8 @@ def finish(work: Work, ports: Ports) -> None:
         place: ANSWERED.validate_json(ports.store.get(keys.answer(job.id, *place))) for place in sorted(seen.answered)
     }
     result = assemble(job, seen, answers)
-    for name in result.outputs:
-        if name != "json":
-            body = formats.render(name, result)
-            ports.store.create(result.outputs[name], body, formats.FORMATS[name].CONTENT_TYPE)
+    for name in result.outputs.keys() & set(formats.TRANSCRIPTS):
+        ports.store.create(result.outputs[name], formats.render(name, result), formats.FORMATS[name].CONTENT_TYPE)
     _store_result(result, ports)
     close(work.job, seen, ports)
 

@@ -9,8 +9,9 @@ from pipeline import keys
 from pipeline.engines import SAMPLE_RATE, Clip, Request
 from pipeline.errors import MissingObjectError
 from pipeline.job import Answer, Options, Work
-from pipeline.media.speech import Activity
+from pipeline.media.speech import Activity, assess
 from pipeline.serving import Serving
+from pipeline.settings import Speech
 from pipeline.stages import Ports
 from pipeline.stages.completion import advance, read_job, window_closed
 
@@ -55,6 +56,15 @@ class EngineRecognizer:
             language=reply.language,
             attempts=tries + 1,
         )
+
+
+def gate(settings: Speech) -> Callable[[Clip], Activity]:
+    """What decides whether a clip holds speech."""
+    return assess if settings.gate == "vad" else _everything
+
+
+def _everything(clip: Clip) -> Activity:
+    return Activity(spans=((0.0, len(clip) / SAMPLE_RATE),), flags=())
 
 
 def infer(work: Work, ports: Ports, recognizer: Recognizer, tries: int = 0) -> None:

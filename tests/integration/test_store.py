@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import sdk_client
+from minio.deleteobjects import DeleteError
 from pydantic import SecretStr
-from s3_proxy import S3Proxy
 
 from pipeline import objects
 from pipeline.errors import MissingObjectError, TransientError, UsageError, WorldError
 from pipeline.objects import DirectoryStore, ObjectStore
 from pipeline.settings import S3
 from pipeline.store import S3Store, open_store
+from tests.conftest import sdk_client
+from tests.s3_proxy import S3Proxy
 
 MEBIBYTE = 1024 * 1024
 
@@ -155,6 +156,11 @@ class TestContract:
             with pytest.raises(ValueError, match="bad object key"):
                 operation()
 
+    @pytest.mark.parametrize("prefix", ["../", "a/../b", "/", ".partial", "a\\b"])
+    def test_a_prefix_that_could_escape_is_refused(self, store: ObjectStore, prefix: str) -> None:
+        with pytest.raises(ValueError, match="bad object key"):
+            store.list(prefix)
+
     def test_the_self_test_passes_and_leaves_nothing(self, store: ObjectStore) -> None:
         store.self_test()
         assert list(store.list("")) == []
@@ -208,6 +214,22 @@ class TestS3:
         open_store(settings)
         assert open_store(settings).create("x", b"x")
         sdk_client(s3).remove_bucket("made-by-open-store")
+
+    def test_a_bucket_that_somebody_else_has_just_made_is_fine(self, s3_proxy: S3Proxy) -> None:
+        s3_proxy.answers = [(409, "BucketAlreadyOwnedByYou")]
+        open_store(s3_proxy.settings.model_copy(update={"bucket": "not-there-yet"}))
+        assert s3_proxy.answers == []
+
+    def test_a_refused_delete_is_reported(self, s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(code: str) -> Callable[..., list[DeleteError]]:
+            return lambda *_: [DeleteError(code, "on request", "jobs/1", None)]
+
+        for code, kind in (("AccessDenied", WorldError), ("InternalError", TransientError)):
+            monkeypatch.setattr(s3_store._client, "remove_objects", refused(code))
+            with pytest.raises(kind):
+                s3_store.delete(["jobs/1"])
+        monkeypatch.setattr(s3_store._client, "remove_objects", refused("NoSuchKey"))
+        s3_store.delete(["jobs/1"])
 
     @pytest.mark.parametrize("wrong", [{"secret_key": SecretStr("wrong")}, {"access_key": "nobody"}])
     def test_wrong_credentials_are_a_world_error_without_the_secret(

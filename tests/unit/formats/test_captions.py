@@ -111,6 +111,19 @@ def test_the_vtt_note_explains_the_mark_of_doubt(result_of):
             [(0, 5_000, "彼女は昨日の午後に東京駅の\n近くで友達と「会った」と言う")],
             id="Japanese without full stops",
         ),
+        pytest.param(
+            said(0, 3, "They left at six. He stayed, and nobody asked him."),
+            [(0, 3_000, "They left at six.\nHe stayed, and nobody asked him.")],
+            id="a sentence goes before a phrase nearer the middle",
+        ),
+        pytest.param(
+            said(0, 12, "No. That was not what I said."),
+            [(0, 7_000, "No. That was not what I said.")],
+            id="no cue that flashes by",
+        ),
+        pytest.param(
+            said(0, 1, "x" * 42, "suspect"), [(0, 1_000, "x" * 42 + " [?]")], id="the mark of doubt is never alone"
+        ),
         pytest.param(said(2, 2, "now"), [(2_000, 2_001, "now")], id="no time at all"),
     ],
 )
@@ -120,7 +133,10 @@ def test_a_segment_becomes_exactly(segment, expected):
     assert made == expected
 
 
-@pytest.mark.parametrize("text", ["昨日" * 10 + "「" + "東京" * 6 + "」。", "あ" * 20 + "ーー" + "い" * 20])
+@pytest.mark.parametrize(
+    "text",
+    ["昨日" * 10 + "「" + "東京" * 6 + "」。", "あ" * 20 + "ーー" + "い" * 20, "あ" * 13 + "「" + "い" * 13 + "」。"],
+)
 def test_no_japanese_line_starts_or_ends_against_the_rules(text):
     lines = [line for cue in cues([said(0, 5, text)]) for line in cue.lines]
 

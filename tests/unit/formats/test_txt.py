@@ -49,18 +49,28 @@ def test_a_long_paragraph_ends_at_the_end_of_a_sentence(result_of):
     assert [paragraph.count("counted.") for paragraph in paragraphs] == [17, 17, 6]  # 17 x 42 - 1 >= 700
 
 
+def test_a_mark_of_doubt_does_not_hide_the_end_of_a_sentence(result_of):
+    talk = [said(i, i + 1, SENTENCE, "suspect") for i in range(40)]
+
+    paragraphs = txt.render(result_of(*talk)).strip().split("\n\n")
+
+    assert [paragraph.count("[?]") for paragraph in paragraphs] == [16, 16, 8]  # 16 x 46 - 1 >= 700
+
+
 def test_one_long_segment_is_parted_too(result_of):
     document = txt.render(result_of(said(0, 30, " ".join([SENTENCE] * 40))))
 
     assert document.count("\n\n") == 2
 
 
-def test_text_without_any_sentence_end_still_gets_paragraphs(result_of):
-    talk = [said(i, i + 1, "and so on and so forth") for i in range(200)]
+@pytest.mark.parametrize("flags", [(), ("suspect",)])
+def test_text_in_which_no_sentence_ends_still_gets_paragraphs(flags, result_of):
+    talk = [said(i, i + 1, "and so on and so forth", *flags) for i in range(200)]
 
     paragraphs = txt.render(result_of(*talk)).strip().split("\n\n")
 
-    assert max(map(len, paragraphs)) < 1_500
+    assert len(paragraphs) > 2
+    assert all(1_400 <= len(paragraph) < 1_500 for paragraph in paragraphs[:-1])
 
 
 def test_a_job_without_a_transcript_says_why(result_of):

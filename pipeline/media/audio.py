@@ -1,0 +1,75 @@
+"""One window of a file as clips of speech, in one streaming pass and constant memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import PermanentError
+from pipeline.job import Failure, MediaInfo, Window
+from pipeline.media.cutting import Segmenter, SpeechClip
+from pipeline.media.description import longest, promised_end
+from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pcm import Pcm
+
+__all__ = ["SpeechClip", "WindowCut"]
+
+_TOLERANCE = 1.0  # seconds that a header may promise too much
+
+
+class WindowCut:
+    """Iterate once for the clips of a window; the attributes are true afterwards.
+
+    The same file and window give the same clips, byte for byte. Raises PermanentError when the file gives no sound at
+    all or more than it may, ResourceError when decoding it takes too much.
+    """
+
+    def __init__(self, path: Path, info: MediaInfo, window: Window, clip_seconds: float, ffmpeg: Ffmpeg) -> None:
+        self._info = info
+        self._window = window
+        self._clip_seconds = clip_seconds
+        self._limit = longest(info, ffmpeg.limits)
+        length = None if window.end is None else window.end - window.start
+        self._pcm = Pcm(path, info, window.start, length, ffmpeg)
+        self.end = window.start  #: where the decoded sound really ended, in seconds of the media
+        self.flags: tuple[str, ...] = ()  #: of `decode_errors`, `resampler_fallback`
+        self.missing: Failure | None = None  #: why sound that the file promises after `end` could not be read
+        self.missing_until: float | None = None  #: end of that missing stretch
+
+    def __iter__(self) -> Iterator[SpeechClip]:
+        segmenter = Segmenter(self._window.start, self._clip_seconds)
+        for chunk in self._pcm:
+            yield from segmenter.feed(chunk)
+            if self._pcm.end > self._limit:
+                raise PermanentError(f"the file is beyond a limit: it holds more than {self._limit:,.0f} s of sound")
+        yield from segmenter.finish()
+        self._conclude()
+
+    def _conclude(self) -> None:
+        ending = self._pcm.ending
+        if not self._pcm.num_bytes and self._window.start == 0:
+            raise PermanentError("no sound could be decoded from the file", ending.stderr)
+        self.end = self._pcm.end
+        self.flags = _flags(is_clean=not ending.stderr and not ending.code, resampler=self._pcm.resampler)
+        until = missing_until(self._window, self.end, promised_end(self._info))
+        if until is not None:
+            reason = _reason(self._window, self.end, until, self._info.duration or until)
+            self.missing = Failure(error="permanent", reason=reason, detail=ending.stderr)
+            self.missing_until = until
+
+
+def missing_until(window: Window, end: float, promised: float | None) -> float | None:
+    """End of the stretch after `end` that the file promises to this window but did not give; None when all is there."""
+    if promised is None:
+        return None
+    until = promised if window.end is None else min(window.end, promised)
+    return until if until - end > _TOLERANCE else None
+
+
+def _reason(window: Window, end: float, until: float, promised: float) -> str:
+    if window.end is None and end > window.start:
+        return f"the file is cut off: its header promises {promised:.1f} s of sound, only {end:.1f} s could be read"
+    return f"its header promises {promised:.1f} s of sound, but none could be read from {end:.1f} s to {until:.1f} s"
+
+
+def _flags(*, is_clean: bool, resampler: str) -> tuple[str, ...]:
+    found = () if is_clean else ("decode_errors",)
+    return found if resampler == "soxr" else (*found, "resampler_fallback")

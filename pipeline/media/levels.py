@@ -1,0 +1,61 @@
+"""How loud the sound is, 20 ms at a time, and which of it is more than background. Pure numpy."""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.media.arguments import SAMPLE_RATE
+
+FRAMES_PER_SECOND = 50
+FRAME_SAMPLES = SAMPLE_RATE // FRAMES_PER_SECOND
+FRAME_BYTES = 2 * FRAME_SAMPLES
+
+SILENCE = -100.0  # dBFS, the level of digital silence
+FLOOR = -62.0  # dBFS; below it nothing is ever taken for speech
+_MIN_DYNAMICS = 6.0  # dB; sound steadier than this has no background to tell it from
+_RISE = 0.35  # of the dynamics, above the background, is where speech begins...
+_MAX_RISE = 12.0  # ...but no more dB than this, or one loud voice would hide a quiet one
+
+Levels = NDArray[np.float32]
+Active = NDArray[np.bool_]
+
+
+def levels(pcm: bytes | bytearray | memoryview) -> Levels:
+    """Level of each 20 ms frame of s16le PCM in dBFS, shape (frames,); a last, shorter frame counts as one.
+
+    Measured about each frame's mean, so that a constant offset is no sound.
+    """
+    samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32)
+    whole = len(samples) // FRAME_SAMPLES
+    power = np.var(samples[: whole * FRAME_SAMPLES].reshape(whole, FRAME_SAMPLES), axis=1)
+    if rest := samples[whole * FRAME_SAMPLES :].tolist():
+        power = np.append(power, np.float32(np.var(rest)))
+    decibels: Levels = np.maximum(10 * np.log10(np.maximum(power, 1e-9) / 32768.0**2), SILENCE).astype(np.float32)
+    return decibels
+
+
+def threshold(context: Levels) -> float:
+    """Level above which a frame is active, from the levels around it.
+
+    Steady loud sound (music, noise) is active throughout: a wrong "no speech" costs more than a wrong "speech".
+    """
+    if not len(context):
+        return FLOOR
+    low, high = np.percentile(context, (10, 95))
+    if high - low < _MIN_DYNAMICS:
+        return FLOOR
+    return float(max(FLOOR, low + min(_RISE * (high - low), _MAX_RISE)))
+
+
+def silences(active: Active) -> list[tuple[int, int]]:
+    """Runs of frames that are not active, as (first, one past the last)."""
+    edges = np.flatnonzero(np.diff(active.astype(np.int8), prepend=1, append=1)).tolist()
+    return [(first, end) for first, end in pairwise(edges) if not active[first]]
+
+
+def quietest(sound: Levels, first: int, end: int) -> int:
+    """The frame in [first, end) around which 60 ms are quietest; the earliest of equals."""
+    padded = np.concatenate((sound[first - 1 : first] if first else sound[:1], sound[first:end], sound[end : end + 1]))
+    smooth = np.convolve(padded, np.ones(3, np.float32) / 3, "same")[1 : 1 + end - first]
+    return first + int(np.argmin(smooth))

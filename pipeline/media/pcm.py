@@ -1,0 +1,67 @@
+"""A stretch of a file as 16 kHz mono PCM, in one streaming pass of ffmpeg."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.job import MediaInfo
+from pipeline.media import arguments
+from pipeline.media.arguments import SAMPLE_RATE
+from pipeline.media.description import longest
+from pipeline.media.ffmpeg import Ending, Ffmpeg
+from pipeline.media.selftest import resampler
+
+BYTES_PER_SECOND = 2 * SAMPLE_RATE
+# Decoders need some sound before the first good sample and resamplers some after the last.
+_AROUND = 0.1  # seconds
+_SPARE_BYTES = 2 * BYTES_PER_SECOND  # that ffmpeg may write beyond what it was asked for
+
+
+class Pcm:
+    """Iterate once over s16le chunks, exactly from `start`, at most `length` seconds (None: all that is allowed).
+
+    The attributes tell afterwards how it went. Raises as `Ffmpeg.stream`.
+    """
+
+    def __init__(self, path: Path, info: MediaInfo, start: float, length: float | None, ffmpeg: Ffmpeg) -> None:
+        self._path = path
+        self._info = info
+        self._start = start
+        # One second more than is allowed, so that sound beyond the limit is noticed.
+        self._length = max(1.0, longest(info, ffmpeg.limits) + 1 - start) if length is None else length
+        self._ffmpeg = ffmpeg
+        self.num_bytes = 0  #: yielded so far
+        self.ending = Ending()
+        self.resampler = ""
+
+    @property
+    def end(self) -> float:
+        """Where the decoded sound ends, in seconds of the media."""
+        return round(self._start + self.num_bytes / BYTES_PER_SECOND, 3)
+
+    def __iter__(self) -> Iterator[bytes]:
+        lead = min(self._start, _AROUND)
+        total = lead + self._length + _AROUND
+        wanted = _num_bytes(self._length)
+        skip = _num_bytes(lead)
+        self.resampler = resampler(self._ffmpeg)
+        argv = arguments.decode(
+            self._ffmpeg.ffmpeg,
+            self._path,
+            self._info.demuxer,
+            self._info.audio.index,
+            self._start - lead,
+            total,
+            resampler=self.resampler,
+            video=self._info.has_video,
+        )
+        for chunk in self._ffmpeg.stream(argv, _num_bytes(total) + _SPARE_BYTES, self.ending):
+            dropped = min(skip, len(chunk))
+            skip -= dropped
+            kept = chunk[dropped : dropped + wanted - self.num_bytes]
+            self.num_bytes += len(kept)
+            if kept:
+                yield kept
+
+
+def _num_bytes(seconds: float) -> int:
+    return 2 * round(seconds * SAMPLE_RATE)

@@ -1,0 +1,63 @@
+"""One look at a file: is it media, what is in it, is it within the limits."""
+
+from pathlib import Path
+
+from pipeline.errors import PermanentError
+from pipeline.job import MediaInfo
+from pipeline.media import arguments, description, sniff, wav
+from pipeline.media.description import Description
+from pipeline.media.ffmpeg import Ffmpeg
+
+_MAX_BYTES = 8_000_000  # of ffprobe's JSON
+_MAX_TAGS = 8  # ID3 tags in a row
+
+
+def probe(path: Path, ffmpeg: Ffmpeg) -> MediaInfo:
+    """What is in a file. Raises PermanentError, in plain words, when it is no sound, broken, or beyond a limit."""
+    size = path.stat().st_size
+    limits = ffmpeg.limits
+    if size > limits.file_bytes:
+        raise PermanentError(f"the file is beyond a limit: size {size:,} bytes, allowed {limits.file_bytes:,} bytes")
+    head = _head(path)
+    demuxer = sniff.demuxer(head)
+    described = _describe(path, demuxer, ffmpeg)
+    duration = described.promise
+    if demuxer == "wav" and duration is None:
+        duration = wav.declared_seconds(head)
+    info = description.info(described, demuxer, duration)
+    description.refuse(info, len(described.streams), limits)
+    return info
+
+
+def estimated_length(path: Path, info: MediaInfo, ffmpeg: Ffmpeg) -> float | None:
+    """About how long a file is that promises nothing, in seconds; None when there is no telling."""
+    return _describe(path, info.demuxer, ffmpeg).length
+
+
+def _describe(path: Path, demuxer: str, ffmpeg: Ffmpeg) -> Description:
+    output, ending = ffmpeg.run(arguments.describe(ffmpeg.ffprobe, path, demuxer), _MAX_BYTES)
+    if ending.code:
+        raise PermanentError(_broken(ending.stderr), ending.stderr)
+    return description.read(output, ending.stderr)
+
+
+def _broken(stderr: str) -> str:
+    if "moov atom not found" in stderr:
+        return "the file is cut off or broken: its index (the moov atom) is missing"
+    return "the file is broken: its header cannot be read"
+
+
+def _head(path: Path) -> bytes:
+    """The bytes that tell the format. A long ID3 tag (cover art) is stepped over, but its header is kept in front."""
+    with path.open("rb") as file:
+        head = file.read(sniff.HEAD_BYTES)
+        length, tag = 0, head[:10]
+        for _ in range(_MAX_TAGS):
+            step = sniff.id3_bytes(head)
+            if not step:
+                break
+            length += step
+            file.seek(length)
+            head = file.read(sniff.HEAD_BYTES)
+    # An empty tag in front tells the sniffer that there was one.
+    return tag[:6] + bytes(4) + head if length else head

@@ -1,0 +1,136 @@
+"""Is there speech in a clip, where, and is its level fit for recognition?
+
+Silence and noise are told cheaply; the rest by a small neural network, Silero VAD, on the CPU.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import WorldError
+from pipeline.media.arguments import SAMPLE_RATE
+
+Samples = NDArray[np.float32]
+
+_FRAME = 512  # samples, for level and flatness
+_SILENT = -60.0  # dBFS; below it there is nothing to hear
+_QUIET = -45.0  # dBFS; speech below it may be recognised badly
+_CLIPPED_AT = 0.999  # of full scale
+_MAX_CLIPPED = 0.001  # share of the samples
+_FLAT = 0.3  # spectral flatness of noise; voices stay far below, white noise is at 0.56
+_VAD_LEVEL = -25.0  # dBFS; quieter clips are raised to it for the network
+_MAX_GAIN = 30.0  # dB
+_SPECKS = 0.6  # seconds of speech; so little, in...
+_MUCH_SOUND = 10.0  # ...more than these seconds of sound, is a tone of an instrument taken for a voice
+_SHORT = 3.0  # seconds; a shorter clip may be a single word, and is given the benefit of the doubt
+_LENIENT = {"threshold": 0.4, "min_speech_duration_ms": 100}
+_STRICT = {"threshold": 0.5, "min_speech_duration_ms": 250}
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Where speech is, in seconds from the start of the clip, and remarks: `no_speech`, `quiet`, `clipped`."""
+
+    spans: tuple[tuple[float, float], ...]
+    flags: tuple[str, ...] = ()
+
+
+def assess(clip: Samples) -> Activity:
+    """Look for speech in a clip of at most 30 s: mono, 16 kHz, float32 in [-1, 1], shape (samples,).
+
+    May be called from several threads at once. Raises WorldError when the libraries it needs are missing.
+    """
+    flags = ("clipped",) if is_clipped(clip) else ()
+    padded = np.pad(clip, (0, max(0, 2 * _FRAME - len(clip))))
+    level = _levels(padded)
+    if is_silent(level) or is_noise(_flatness(padded), level):
+        return Activity((), ("no_speech", *flags))
+    spans = _voiced(raised(clip, level))
+    if is_only_specks(spans, level):
+        return Activity((), ("no_speech", *flags))
+    return Activity(spans, ("quiet", *flags) if speech_level(level, spans) < _QUIET else flags)
+
+
+def is_clipped(clip: Samples) -> bool:
+    """More samples at full scale than chance puts there."""
+    return bool(len(clip)) and float(np.mean(np.abs(clip) >= _CLIPPED_AT)) > _MAX_CLIPPED
+
+
+def is_silent(level: Samples) -> bool:
+    """No frame is loud enough to be heard. `level` in dBFS, shape (frames,)."""
+    return float(level.max()) < _SILENT
+
+
+def is_noise(flatness: Samples, level: Samples) -> bool:
+    """Every frame that can be heard has the flat spectrum of noise: not even a short voiced sound is in it."""
+    return float(np.percentile(flatness[_heard(level)], 2)) > _FLAT
+
+
+def is_only_specks(spans: tuple[tuple[float, float], ...], level: Samples) -> bool:
+    """No speech at all, or so little of it in so much sound that it is none."""
+    spoken = sum(end - start for start, end in spans)
+    sound = float(np.count_nonzero(_heard(level))) * _FRAME / SAMPLE_RATE
+    return not spoken or (spoken < _SPECKS and sound > _MUCH_SOUND)
+
+
+def raised(clip: Samples, level: Samples) -> Samples:
+    """The clip, quiet ones made louder."""
+    gain = min(_VAD_LEVEL - float(np.percentile(level, 95)), _MAX_GAIN)
+    return clip if gain <= 0 else np.clip(clip * np.float32(10 ** (gain / 20)), -1, 1)
+
+
+def speech_level(level: Samples, spans: tuple[tuple[float, float], ...]) -> float:
+    """dBFS of the louder half of what lies within the spans."""
+    times = np.arange(len(level)) * _FRAME / SAMPLE_RATE
+    inside = np.zeros(len(level), np.bool_)
+    for start, end in spans:
+        inside |= (times >= start) & (times < end)
+    return float(np.percentile(level[inside] if inside.any() else level, 75))
+
+
+def _heard(level: Samples) -> NDArray[np.bool_]:
+    """The frames that stand out."""
+    return level >= max(_SILENT, float(level.max()) - 20)
+
+
+def _levels(clip: Samples) -> Samples:
+    power = _librosa().feature.rms(y=clip, frame_length=2 * _FRAME, hop_length=_FRAME)[0]
+    found: Samples = 20 * np.log10(np.maximum(power, 1e-5))
+    return found
+
+
+def _flatness(clip: Samples) -> Samples:
+    found: Samples = _librosa().feature.spectral_flatness(y=clip, n_fft=2 * _FRAME, hop_length=_FRAME)[0]
+    return found
+
+
+def _voiced(clip: Samples) -> tuple[tuple[float, float], ...]:
+    options = _LENIENT if len(clip) < _SHORT * SAMPLE_RATE else _STRICT
+    found = _vad().get_speech_timestamps(clip, min_silence_duration_ms=300, speech_pad_ms=100, **options)
+    return tuple((round(span["start"] / SAMPLE_RATE, 3), round(span["end"] / SAMPLE_RATE, 3)) for span in found)
+
+
+@cache
+def _librosa() -> Any:
+    try:
+        import librosa
+    except ImportError as error:
+        raise _missing("librosa") from error
+    return librosa
+
+
+@cache
+def _vad() -> Any:
+    """faster-whisper's copy of Silero; its session runs on one thread."""
+    try:
+        from faster_whisper import vad
+    except ImportError as error:
+        raise _missing("faster-whisper") from error
+    return vad
+
+
+def _missing(name: str) -> WorldError:
+    return WorldError(f"{name} is not installed, which tells speech from other sound: pip install 'reelmill[local]'")

@@ -1,0 +1,55 @@
+"""Where a long file is cut into windows, so that several workers can decode it: in silences, decided once."""
+
+import math
+from pathlib import Path
+
+from pipeline.job import MediaInfo, Window
+from pipeline.media.description import longest
+from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.levels import FRAMES_PER_SECOND, levels, quietest, silences, threshold
+from pipeline.media.pcm import Pcm
+from pipeline.media.probe import estimated_length
+
+_SEARCH = 5  # seconds on each side of a border in which a silence is looked for
+_UNCUT = 1.5  # windows that a file may be long and still be one
+
+
+def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: Ffmpeg) -> tuple[Window, ...]:
+    """The windows of a file: they touch, the first starts at 0, the last is open, because a length may be wrong.
+
+    Decodes 10 s around each border, which is why borders are decided here once and then stored.
+    """
+    length = info.duration if info.duration is not None else estimated_length(path, info, ffmpeg)
+    borders: list[float] = []
+    for nominal in nominal_borders(min(length or 0.0, longest(info, ffmpeg.limits)), window_seconds):
+        pcm = b"".join(Pcm(path, info, nominal - _SEARCH, 2 * _SEARCH, ffmpeg))
+        if not pcm:
+            break  # the file ends before its header says: the last window will tell
+        borders.append(round(nominal - _SEARCH + place_border(pcm), 3))
+    starts = [0.0, *borders]
+    ends = [*borders, None]
+    return tuple(
+        Window(index=index, start=start, end=end) for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+
+
+def nominal_borders(length: float, window_seconds: float) -> tuple[int, ...]:
+    """Evenly spaced inner borders, on whole seconds."""
+    if length <= _UNCUT * window_seconds:
+        return ()
+    count = math.ceil(length / window_seconds)
+    return tuple(round(length * number / count) for number in range(1, count))
+
+
+def place_border(pcm: bytes) -> float:
+    """Seconds from the start of s16le PCM to the best place for a border, on a 20 ms frame.
+
+    That is the middle of the longest silence, of equals the one nearest to the middle; without one, the quietest place.
+    """
+    sound = levels(pcm)
+    middle = len(sound) / 2
+    gaps = [gap for gap in silences(sound > threshold(sound)) if gap[1] - gap[0] >= FRAMES_PER_SECOND // 5]
+    if not gaps:
+        return quietest(sound, 0, len(sound)) / FRAMES_PER_SECOND
+    first, end = max(gaps, key=lambda gap: (gap[1] - gap[0], -abs(sum(gap) / 2 - middle)))
+    return (first + end) // 2 / FRAMES_PER_SECOND

@@ -1,0 +1,120 @@
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.errors import PermanentError
+from pipeline.job import AudioStream, MediaInfo
+from pipeline.media import description
+from pipeline.settings import Limits
+
+ESTIMATE = "[mp3 @ 0x1] Estimating duration from bitrate, this may be inaccurate"
+
+
+def audio(**fields: Any) -> dict[str, Any]:
+    return {"codec_type": "audio", "codec_name": "aac", "sample_rate": "44100", "channels": 2, **fields}
+
+
+def video(**fields: Any) -> dict[str, Any]:
+    return {"codec_type": "video", "codec_name": "h264", **fields}
+
+
+def read(*streams: dict[str, Any], notes: str = "", **container: Any) -> description.Description:
+    return description.read(json.dumps({"streams": streams, "format": container}).encode(), notes)
+
+
+def media(**fields: Any) -> MediaInfo:
+    stream = AudioStream(index=0, codec="aac", sample_rate=44_100, channels=2)
+    return MediaInfo(**{"demuxer": "mov", "duration": 60.0, "audio": stream, **fields})
+
+
+def test_the_length_of_the_sound_is_that_of_its_stream_not_of_the_file() -> None:
+    assert read(video(duration="65.0"), audio(duration="60.0"), duration="65.0").promise == 60.0
+
+
+def test_sound_that_starts_late_ends_late() -> None:
+    found = read(video(), audio(start_time="4.9", duration="60.0"), start_time="1.4", duration="65.0")
+    assert found.promise == pytest.approx(63.5)
+
+
+def test_matroska_tells_the_end_in_a_tag() -> None:
+    stream = audio(start_time="3.477", tags={"DURATION": "00:01:03.523000000"})
+    assert read(video(), stream, start_time="0.0", duration="65.0").promise == pytest.approx(63.523)
+
+
+def test_the_length_of_the_file_counts_when_the_sound_is_alone_in_it() -> None:
+    cover = video(disposition={"attached_pic": 1})
+    assert read(audio(), duration="60.0").promise == 60.0
+    assert read(cover, audio(), duration="60.0").promise == 60.0
+    assert not read(cover, audio(), duration="60.0").has_video
+    assert read(video(), audio(), duration="60.0").promise is None
+    assert read(video(), audio(), duration="60.0").length == 60.0
+
+
+def test_an_estimate_is_no_promise() -> None:
+    found = read(audio(duration="58.6"), duration="58.6", notes=ESTIMATE)
+    assert (found.length, found.promise) == (58.6, None)
+
+
+def test_what_is_not_a_number_is_no_length() -> None:
+    for value in ("N/A", "nan", "inf", None):
+        assert read(audio(duration=value), duration=value).length is None
+
+
+def test_the_default_stream_is_decoded() -> None:
+    streams = (audio(), video(), audio(codec_name="opus", disposition={"default": 1}))
+    found = description.info(read(*streams), "matroska", None)
+    assert (found.audio.index, found.audio.codec, found.audio_streams, found.has_video) == (1, "opus", 2, True)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (b"{}", "no audio stream"),
+        (json.dumps({"streams": [video()]}).encode(), "no audio stream"),
+        (b"", "header cannot be read"),
+    ],
+)
+def test_a_file_without_sound_is_refused(output: bytes, reason: str) -> None:
+    with pytest.raises(PermanentError, match=reason):
+        description.read(output, "")
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [(audio(codec_name=None), "codec"), (audio(sample_rate="0"), "sample rate"), (audio(channels=0), "channels")],
+)
+def test_sound_that_cannot_be_decoded_is_refused(stream: dict[str, Any], reason: str) -> None:
+    with pytest.raises(PermanentError, match=reason):
+        description.info(read(stream), "mov", None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(streams=2), "streams 3, allowed 2"),
+        (Limits(channels=1), "channels 2, allowed 1"),
+        (Limits(sample_rate=44_000), "sample rate 44,100 Hz, allowed 44,000 Hz"),
+        (Limits(duration_seconds=59), "duration 60 s, allowed 59 s"),
+        (Limits(channel_samples=5e6), "samples in all channels 5,292,000, allowed 5,000,000"),
+    ],
+)
+def test_a_limit_is_named_with_both_figures(limits: Limits, reason: str) -> None:
+    with pytest.raises(PermanentError, match=reason):
+        description.refuse(media(), 3, limits)
+
+
+def test_a_file_within_the_limits_passes() -> None:
+    description.refuse(media(), 3, Limits())
+    description.refuse(media(duration=None), 3, Limits())
+
+
+def test_the_longest_sound_follows_from_both_limits() -> None:
+    assert description.longest(media(), Limits(duration_seconds=100, channel_samples=1e12)) == 100
+    assert description.longest(media(), Limits(duration_seconds=100, channel_samples=88_200 * 7)) == pytest.approx(7)
+
+
+def test_only_a_declared_length_is_a_promise() -> None:
+    assert description.promised_end(media()) == 60.0
+    assert description.promised_end(media(demuxer="mpegts")) is None
+    assert description.promised_end(media(duration=None)) is None

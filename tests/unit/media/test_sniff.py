@@ -1,0 +1,94 @@
+import struct
+
+import pytest
+
+from pipeline.errors import PermanentError
+from pipeline.media.sniff import demuxer, id3_bytes
+
+TS = b"".join(b"\x47" + bytes(187) for _ in range(6))
+M2TS = b"".join(bytes(4) + b"\x47" + bytes(187) for _ in range(6))
+MP3 = b"\xff\xfb\x90\x64" + bytes(400)
+ADTS = b"\xff\xf1\x50\x80\x02\x1f\xfc" + bytes(400)
+
+
+def id3(length: int, *, footer: bool = False) -> bytes:
+    size = bytes(length >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\x00" + (b"\x10" if footer else b"\x00") + size + bytes(length + (10 if footer else 0))
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"\x00\x00\x00\x20ftypM4A ", "mov"),
+        (b"\x00\x00\x00\x08wide\x00\x00", "mov"),
+        (b"\x1a\x45\xdf\xa3\x01", "matroska"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "wav"),
+        (b"RF64\xff\xff\xff\xffWAVEds64", "wav"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", "avi"),
+        (b"OggS\x00\x02", "ogg"),
+        (b"fLaC\x00\x00\x00\x22", "flac"),
+        (b"FORM\x00\x00\x00\x00AIFFCOMM", "aiff"),
+        (b"FORM\x00\x00\x00\x00AIFCFVER", "aiff"),
+        (b"caff\x00\x01", "caf"),
+        (b"FLV\x01\x05", "flv"),
+        (b".snd\x00\x00\x00\x18", "au"),
+        (b"#!AMR\n\x3c", "amr"),
+        (b"\x0b\x77\x12\x34\x14\x40\x43", "ac3"),
+        (b"\x0b\x77\x01\xbf\x34\x86\xff", "eac3"),
+        (b"riff\x2e\x91\xcf\x11\xa5\xd6", "w64"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6", "asf"),
+        (b"\x00\x00\x01\xba\x44", "mpeg"),
+        (b"\x06\x0e\x2b\x34\x02", "mxf"),
+        (TS, "mpegts"),
+        (M2TS, "mpegts"),
+        (ADTS, "aac"),
+        (MP3, "mp3"),
+        (b"\xff\xf3\x40\xc0" + bytes(100), "mp3"),
+        (id3(50) + MP3, "mp3"),
+        (id3(50) + bytes(30) + MP3, "mp3"),
+        (id3(50) + b"fLaC\x00", "flac"),
+        (id3(50, footer=True) + ADTS, "aac"),
+        (id3(20) + id3(30) + ADTS, "aac"),
+        (id3(100_000)[:4096], "mp3"),
+    ],
+)
+def test_media_is_known_by_its_first_bytes(head: bytes, expected: str) -> None:
+    assert demuxer(head) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "playlist"),
+        (b"\xef\xbb\xbf#EXTM3U\n", "playlist"),
+        ("#EXTM3U\n".encode("utf-16"), "playlist"),
+        (b"ffconcat version 1.0\nfile x\n", "playlist"),
+        (b"file '/etc/passwd'\n", "playlist"),
+        (b"concat:a|b", "playlist"),
+        (b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011">', "playlist"),
+        (b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=audio 5004 RTP/AVP 0\r\n", "playlist"),
+        (b"[playlist]\nFile1=http://x\n", "playlist"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='http://x'/></svg>", "this is text"),
+        ("Grüße an alle\n".encode(), "this is text"),
+        (("x" * 20 + "é").encode()[:-1], "this is text"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "image"),
+        (b"\x89PNG\r\n\x1a\n\x00", "image"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image"),
+        (b"%PDF-1.7\n\xe2\xe3\xcf\xd3\x00", "not a media format"),
+        (b"\x7fELF\x02\x01\x01\x00", "not a media format"),
+        (bytes(4096), "not a media format"),
+        (b"\xff\xff\xff\xff" + bytes(40), "not a media format"),
+        (b"\x47" + bytes(400), "not a media format"),
+    ],
+)
+def test_what_is_no_media_is_refused_in_plain_words(head: bytes, reason: str) -> None:
+    with pytest.raises(PermanentError, match=reason):
+        demuxer(head)
+
+
+def test_the_length_of_a_tag_is_read_from_its_seven_bit_digits() -> None:
+    assert id3_bytes(id3(300)) == 310
+    assert id3_bytes(id3(300, footer=True)) == 320
+    assert id3_bytes(b"ID3\x04\x00\x00\x80\x00\x00\x00") == 0
+    assert id3_bytes(struct.pack(">I", 7) * 4) == 0
