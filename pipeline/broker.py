@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         # The steward does retries; nothing uses ETA messages, which would wait in a worker's memory.
         worker_eta_task_limit=100,
-        # On SIGTERM, give running work this long, then hand its messages back. An idle worker leaves at once.
+        # SIGTERM waits for running work, SIGQUIT only this long. SIGKILL is safe as well: the steward sends it again.
         worker_soft_shutdown_timeout=15,
         # Never give up on a broker that is away.
         broker_connection_retry_on_startup=True,

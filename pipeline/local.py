@@ -30,7 +30,8 @@ MISCONFIGURED = 78
 #: A worker that dies this often, each time this soon after its start, is given up.
 MAX_QUICK_DEATHS = 5
 QUICK_SECONDS = 20
-STOP_SECONDS = 25
+#: For running work to end; what is killed then is done anew by the next mill on the directory.
+STOP_SECONDS = 10
 TAIL_BYTES = 2_000
 
 

@@ -6,16 +6,18 @@ strangers, yet SeaweedFS guards its inner ports (master, admin) by nothing else:
 
 import http.client
 import json
+from pathlib import Path
 
 import redis
 from pydantic import SecretStr
 
-from pipeline.daemon import HOST, Daemon, write_private
+from pipeline.daemon import HOST, SECOND_PORT, Daemon, write_private
 from pipeline.errors import TransientError, WorldError
 from pipeline.settings import S3, Redis
 from pipeline.store import S3Store, open_store
 
 ANSWER_SECONDS = 2
+SOCKETS = Path("/tmp")
 
 
 class Valkey(Daemon):
@@ -77,6 +79,13 @@ class SeaweedFS(Daemon):
     def settings(self) -> S3:
         secret = SecretStr(self._state.secrets["secret_key"])
         return S3(endpoint=self.endpoint, access_key="reelmill", secret_key=secret, region="us-east-1", secure=False)
+
+    def stop(self) -> None:
+        super().stop()
+        for port in self._state.ports.values():  # it leaves some of its sockets behind, at a place that is built in
+            for number in (port, port + SECOND_PORT):
+                for path in SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
+                    path.unlink(missing_ok=True)
 
     def _configure(self) -> None:
         # Without this file the filer's port serves every object to anyone.

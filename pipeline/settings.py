@@ -157,8 +157,7 @@ def load() -> Settings:
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment of a worker process: this one's, with every setting written out."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-    # Celery reads this one itself: SIGTERM then means its soft shutdown, which hands work back in time.
-    return inherited | dict(_flatten(settings, PREFIX)) | {"REMAP_SIGTERM": "SIGQUIT"}
+    return inherited | dict(_flatten(settings, PREFIX))
 
 
 def _flatten(group: BaseModel, prefix: str) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ A service whose wheel is missing skips the tests that need it on a laptop, and f
 import importlib.metadata
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pipeline.store import DirectoryStore, ObjectStore, S3Store, open_store
 from tests.s3_proxy import S3Proxy, serving
 
 TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))  # some tests import the helpers beside this file without the name of the package
 MARKED_FOLDERS = ("integration", "acceptance")
 
 for name in [name for name in os.environ if name.upper().startswith("REELMILL_")]:

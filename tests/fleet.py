@@ -34,9 +34,7 @@ class Fleet:
         self._queues = Queues(settings)
         self._ledger = RedisLedger(settings)
         self.store = open_store(settings.s3)
-        self.producer = Producer(
-            Ports(store=self.store, ledger=self._ledger, send=self._queues.send), settings
-        )
+        self.producer = Producer(Ports(store=self.store, ledger=self._ledger, send=self._queues.send), settings)
 
     def start(self, *roles: str) -> None:
         for role in roles:

@@ -31,6 +31,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the command line and leave with a documented exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries are no news
     try:
         status = build()(standalone_mode=False)
     except typer.Exit as leaving:
@@ -44,7 +45,11 @@ def main() -> None:
     except PipelineError as error:
         status = _say(f"{error} ({error.detail})" if error.detail else error, BROKEN_WORLD)
     except (KeyboardInterrupt, typer.Abort):
-        status = _say("stopped; the same command goes on where it was", INTERRUPTED)
+        status = INTERRUPTED
+    except SystemExit as leaving:  # Typer's own way to leave on Ctrl-C
+        status = leaving.code
+    if status == INTERRUPTED:
+        _say("stopped; the same command goes on where it was", INTERRUPTED)
     sys.exit(status or ALL_DONE)
 
 

@@ -80,7 +80,10 @@ def standing_document(standing: Standing) -> dict[str, Any]:
 
 
 def standings_table(standings: list[Standing]) -> Table:
-    table = Table("job", "name", "status", "media done / total", "segments", "why", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("job", no_wrap=True, min_width=25)
+    for heading in ("name", "status", "media done / total", "segments", "why"):
+        table.add_column(heading, overflow="fold")
     for standing in standings:
         table.add_row(
             standing.job,

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.cli.show import clock
+from pipeline.errors import TransientError
 from pipeline.producer import Producer
 
 POLL_SECONDS = 0.4
@@ -32,7 +33,11 @@ def wait(
     with _progress(quiet) as progress:
         bar = progress.add_task("", total=None, jobs=f"0/{len(jobs)} jobs", media="")
         while pending:
-            still_open = producer.open_jobs()
+            try:
+                still_open = producer.open_jobs()
+            except TransientError:
+                check()  # it may know why
+                raise
             for job in [job for job in pending if job not in still_open]:
                 del pending[job]
                 done[job] = totals.get(job, 0.0)

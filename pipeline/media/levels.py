@@ -14,6 +14,8 @@ FRAME_BYTES = 2 * FRAME_SAMPLES
 SILENCE = -100.0  # dBFS, the level of digital silence
 FLOOR = -62.0  # dBFS; below it nothing is ever taken for speech
 _MIN_DYNAMICS = 6.0  # dB; sound steadier than this has no background to tell it from
+_BACKGROUND = -45.0  # dBFS; steady sound below it is background, and a word in it would stand out
+_DROP = 10.0  # dB that a pause lies below steady loud sound, at least
 _RISE = 0.35  # of the dynamics, above the background, is where speech begins...
 _MAX_RISE = 12.0  # ...but no more dB than this, or one loud voice would hide a quiet one
 
@@ -38,14 +40,18 @@ def levels(pcm: bytes | bytearray | memoryview) -> Levels:
 def threshold(context: Levels) -> float:
     """Level above which a frame is active, from the levels around it.
 
-    Steady loud sound (music, noise) is active throughout: a wrong "no speech" costs more than a wrong "speech".
+    Steady loud sound (music, noise) is active but for its pauses: a wrong "no speech" costs more than a wrong "speech".
     """
     if not len(context):
         return FLOOR
     low, high = np.percentile(context, (10, 95))
-    if high - low < _MIN_DYNAMICS:
-        return FLOOR
-    return float(max(FLOOR, low + min(_RISE * (high - low), _MAX_RISE)))
+    if high - low >= _MIN_DYNAMICS:
+        found = low + min(_RISE * (high - low), _MAX_RISE)
+    elif high < _BACKGROUND:
+        found = high + _MIN_DYNAMICS
+    else:
+        found = low - _DROP
+    return float(max(FLOOR, found))
 
 
 def silences(active: Active) -> list[tuple[int, int]]:

@@ -105,12 +105,15 @@ def test_a_live_flush_of_redis_loses_nothing(fleet: Fleet, files: list[Path], ve
     check_all_done(fleet, jobs, versioned_s3_settings)
 
 
-def test_without_the_steward_the_same_flush_loses_jobs(settings: Settings, files: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("strike", [Fleet.flush_redis, lambda fleet: fleet.kill("infer")], ids=["flush", "kill"])
+def test_without_the_steward_the_same_strike_loses_jobs(
+    settings: Settings, files: list[Path], tmp_path: Path, strike: Callable[[Fleet], None]
+) -> None:
     """The negative control: what the tests above rest on is the steward."""
     with running(settings, tmp_path, "prepare", "infer", module="tests.fault_workers") as fleet:
         jobs = fleet.submit(files)
-        after_progress(fleet, jobs, fleet.flush_redis)
-        assert fleet.wait(jobs, 20) != set()
+        after_progress(fleet, jobs, lambda: strike(fleet))
+        assert fleet.wait(jobs, 12, meanwhile=fleet.keep_alive) != set()
 
 
 @pytest.mark.parametrize(("hz", "how"), [(KILL_HZ, "kills"), (HANG_HZ, "hangs")])

@@ -238,6 +238,14 @@ class TestRestart:
         queue.stop()
         assert queue.pid is None
 
+    def test_seaweedfs_leaves_no_sockets_behind(self, make: Starter) -> None:
+        objects = make(SeaweedFS)
+        objects.start()
+        name = f"seaweedfs-*-{objects._state.ports['s3']}.sock"
+        assert list(Path("/tmp").glob(name))
+        objects.stop()
+        assert not list(Path("/tmp").glob(name))
+
     def test_a_frozen_server_is_killed_at_the_deadline(
         self, make_valkey: Callable[[], Valkey], monkeypatch: pytest.MonkeyPatch
     ) -> None:

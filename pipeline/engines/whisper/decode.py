@@ -20,7 +20,6 @@ from pipeline.job import Span
 WINDOW_SECONDS = 30  # what the encoder sees at once, always: shorter sound is padded
 BEAM_SIZE = 5
 MAX_ROUNDS = 6  # windows of one clip; a clip that fits one window rarely takes more than two
-MIN_SAMPLES = SAMPLE_RATE // 10  # shorter sound is padded: the spectrogram needs 25 ms, a word far more
 MIN_REST_SAMPLES = SAMPLE_RATE // 5  # a rest shorter than this holds no word
 SILENT_PEAK = 1e-4  # -80 dBFS; whisper invents words for digital silence
 LATEST_FIRST_MARK = 50  # whisper may not begin later than 1 s into a window
@@ -82,6 +81,7 @@ class Decoder:
         self._tokenizers = {
             language: Tokenizer(model.hf_tokenizer, self._is_multilingual, task="transcribe", language=language)
             for language in model.supported_languages
+            if not self._is_multilingual or model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
         }
         self._text = next(iter(self._tokenizers.values()))  # the languages differ only in their prompts
         self._suppressed = sorted({*self._text.non_speech_tokens, *_never_said(self._text)})
@@ -136,8 +136,7 @@ class Decoder:
         """Log-mel spectrogram of one window, shape (mels, 3000)."""
         from faster_whisper.audio import pad_or_trim
 
-        padded = np.pad(clip, (0, max(0, MIN_SAMPLES - clip.size)))
-        features: NDArray[np.float32] = pad_or_trim(self._model.feature_extractor(padded)[..., :-1])
+        features: NDArray[np.float32] = pad_or_trim(self._model.feature_extractor(clip)[..., :-1])
         return features
 
     def _hear_languages(self, drafts: Sequence[Draft], encoded: Any) -> None:

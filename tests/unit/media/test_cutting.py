@@ -20,7 +20,9 @@ def sound(*pieces: Piece, seed: int = 0) -> NDArray[np.int16]:
     return np.clip(np.concatenate(parts) * 32767, -32768, 32767).astype("<i2")
 
 
-def cut(samples: NDArray[np.int16], clip_seconds: float = 30, start: float = 0.0, chunk: int = 50_001) -> list[SpeechClip]:
+def cut(
+    samples: NDArray[np.int16], clip_seconds: float = 30, start: float = 0.0, chunk: int = 50_001
+) -> list[SpeechClip]:
     segmenter = Segmenter(start, clip_seconds)
     data = samples.tobytes()
     clips = [clip for at in range(0, len(data), chunk) for clip in segmenter.feed(data[at : at + chunk])]

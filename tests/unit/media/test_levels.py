@@ -29,8 +29,17 @@ def test_a_loud_voice_does_not_hide_a_quiet_one() -> None:
     assert threshold(context) < -42
 
 
-def test_steady_sound_is_active_and_steady_hiss_is_not() -> None:
-    assert threshold(np.full(100, -20, np.float32)) == FLOOR < -20
+def test_steady_loud_sound_is_active_but_for_its_pauses() -> None:
+    context = np.array([-20.0] * 95 + [-60.0] * 5, np.float32)
+    assert -60 < threshold(context) < -25
+
+
+def test_steady_quiet_sound_is_background_that_a_word_stands_out_of() -> None:
+    context = np.array([-58.0] * 97 + [-40.0] * 3, np.float32)
+    assert -58 < threshold(context) < -40
+
+
+def test_hiss_is_never_active() -> None:
     assert threshold(np.full(100, -70, np.float32)) == FLOOR > -70
     assert threshold(np.empty(0, np.float32)) == FLOOR
 

@@ -28,7 +28,9 @@ def sound(*pieces: tuple[float, float]) -> bytes:
 
 
 def test_a_border_goes_to_the_middle_of_the_longest_silence() -> None:
-    assert place_border(sound((2, 0.1), (0.4, 0.0001), (3, 0.1), (0.8, 0.0001), (3.8, 0.1))) == pytest.approx(5.8, abs=0.03)
+    assert place_border(sound((2, 0.1), (0.4, 0.0001), (3, 0.1), (0.8, 0.0001), (3.8, 0.1))) == pytest.approx(
+        5.8, abs=0.03
+    )
 
 
 def test_of_equal_silences_the_nearest_to_the_middle_wins() -> None:
