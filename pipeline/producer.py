@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import keys
-from pipeline.errors import MissingObjectError, UsageError
+from pipeline.errors import MissingObjectError, PermanentError, UsageError
 from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Work
 from pipeline.settings import Settings
 from pipeline.stages import Ports
@@ -47,9 +47,13 @@ class Producer:
         """Accept one file as a job, or find that it was accepted before.
 
         The job's id is derived from its name, content and options. Submitting again what is done changes nothing;
-        what failed or was cancelled is tried again; `force` does everything anew.
+        what failed or was cancelled is tried again; `force` does everything anew. Raises PermanentError when the
+        file cannot be read.
         """
-        media = self._upload(path, name)
+        try:
+            media = self._upload(path, name)
+        except OSError as error:
+            raise PermanentError(f"the file cannot be read: {error.strerror}") from error
         job = Job(
             id=job_id(media, options, self._engine),
             media=media,
@@ -151,10 +155,17 @@ class Producer:
             self._ports.send(Work(stage="prepare", job=job))
 
     def _upload(self, path: Path, name: str) -> Media:
-        size = path.stat().st_size
+        before = path.stat()
         sha256 = file_sha256(path)
-        self._store.upload(keys.media(sha256), path)
-        return Media(name=name, key=keys.media(sha256), sha256=sha256, size=size)
+        key = keys.media(sha256)
+        is_new = not self._store.exists(key)
+        self._store.upload(key, path)
+        after = path.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            if is_new:
+                self._store.delete([key])
+            raise PermanentError("the file changed while it was read")
+        return Media(name=name, key=key, sha256=sha256, size=after.st_size)
 
     def _taken_back(self, seen: Survey, *, everything: bool) -> Iterator[str]:
         yield from (keys.cancelled(seen.job), keys.quarantine(seen.job))

@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline import __version__, engines
 from pipeline.cli import ALL_DONE, BROKEN_WORLD, SOME_FAILED, show
 from pipeline.cli.options import DataDir, Json, Paths, load
-from pipeline.cli.run import chosen_files
+from pipeline.cli.submitting import chosen_files
 from pipeline.errors import PipelineError, ReelmillError
 from pipeline.settings import Settings
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import producer as connected
 from pipeline.cli.options import DataDir, Force, JobIds, Json, Language, Paths, load
-from pipeline.cli.run import chosen_files
 from pipeline.cli.saving import save
+from pipeline.cli.submitting import Refused, chosen_files, submit_each
 from pipeline.cli.waiting import wait as wait_for
 from pipeline.errors import UsageError
 from pipeline.job import Options, Result
@@ -34,12 +34,16 @@ def submit(
     """Hand files to a mill and return: prints a job id for each."""
     files = chosen_files(paths)
     with connected(load(data_dir)) as producer:
-        for path, name in files:
-            job = producer.submit(path, name, Options(language=language), force=force)
-            if json:
-                show.print_json({"job": job.id, "name": name, "sha256": job.media.sha256, "size": job.media.size})
+        num_refused = 0
+        for submitted in submit_each(producer, files, Options(language=language), force=force):
+            if isinstance(submitted, Refused):
+                num_refused += 1
+                show.print_refused(submitted.name, submitted.reason, json=json)
+            elif json:
+                show.print_json({"job": submitted.id, "name": submitted.media.name, "sha256": submitted.media.sha256})
             else:
-                print(job.id, name, sep="\t")
+                print(submitted.id, submitted.media.name, sep="\t", flush=True)
+    raise typer.Exit(SOME_FAILED if num_refused else ALL_DONE)
 
 
 def status(jobs: JobIds = None, json: Json = False, data_dir: DataDir = None) -> None:

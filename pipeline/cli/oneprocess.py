@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline import engines
+from pipeline.cli.submitting import accepted, submit_each
 from pipeline.inprocess import Mill
 from pipeline.job import Options, Result
 from pipeline.ledger import MemoryLedger
@@ -18,8 +19,8 @@ from pipeline.store import DirectoryStore
 
 
 def run_here(
-    settings: Settings, files: list[tuple[Path, str]], options: Options, *, force: bool
-) -> tuple[list[Result], Producer]:
+    settings: Settings, files: list[tuple[Path, str]], options: Options, *, force: bool, json: bool
+) -> tuple[list[Result], Producer, int]:
     """Transcribe files without Redis, S3 or workers. Raises WorldError when the engine or ffmpeg is missing."""
     store = DirectoryStore(settings.data_dir / "bucket")
     engine = engines.create(settings.engine)
@@ -47,8 +48,8 @@ def run_here(
             max_attempts=settings.steward.max_attempts,
         )
         producer = Producer(ports, settings)
-        jobs = [producer.submit(path, name, options, force=force).id for path, name in files]
+        jobs, num_refused = accepted(submit_each(producer, files, options, force=force), json=json)
         mill.run(ports)
     finally:
         serving.stop()
-    return [producer.result(job) for job in dict.fromkeys(jobs)], producer
+    return [producer.result(job) for job in jobs], producer, num_refused

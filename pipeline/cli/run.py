@@ -5,7 +5,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -17,10 +16,9 @@ from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import of_fleet
 from pipeline.cli.options import DataDir, Force, Json, Language, Paths, load
 from pipeline.cli.saving import save
+from pipeline.cli.submitting import accepted, chosen_files, submit_each
 from pipeline.cli.waiting import wait
-from pipeline.errors import UsageError
 from pipeline.job import Options, Result
-from pipeline.producer import gather
 from pipeline.settings import Settings
 
 
@@ -53,14 +51,15 @@ def run(
     if in_process:
         from pipeline.cli.oneprocess import run_here
 
-        results, producer = run_here(settings, files, options, force=force)
+        results, producer, num_refused = run_here(settings, files, options, force=force, json=json)
         for result in results:
             _report(result, save(producer, result, folder), console, json=json)
     else:
-        results = _run_fleet(settings, files, options, folder, console, force=force, json=json)
+        results, num_refused = _run_fleet(settings, files, options, folder, console, force=force, json=json)
     if not json:
         _summary(results, time.monotonic() - started, folder, settings, console, in_process=in_process)
-    raise typer.Exit(ALL_DONE if all(result.status == "done" for result in results) else SOME_FAILED)
+    fine = not num_refused and all(result.status == "done" for result in results)
+    raise typer.Exit(ALL_DONE if fine else SOME_FAILED)
 
 
 def up(data_dir: DataDir = None) -> None:
@@ -83,17 +82,6 @@ def up(data_dir: DataDir = None) -> None:
         console.print("stopping: work in hand goes back to the queue, what is stored stays")
 
 
-def chosen_files(paths: Iterable[str]) -> list[tuple[Path, str]]:
-    """The files that a user named. Raises UsageError that tells what was not found."""
-    missing: list[str] = []
-    files = list(gather(paths, missing.append))
-    if missing:
-        raise UsageError(f"no such file or folder: {', '.join(missing)}")
-    if not files:
-        raise UsageError("there are no files in what was named")
-    return files
-
-
 def _run_fleet(
     settings: Settings,
     files: list[tuple[Path, str]],
@@ -103,10 +91,10 @@ def _run_fleet(
     *,
     force: bool,
     json: bool,
-) -> list[Result]:
+) -> tuple[list[Result], int]:
     with _mill(settings) as (reached, check):
         producer = of_fleet(reached)
-        jobs = [producer.submit(path, name, options, force=force).id for path, name in files]
+        jobs, num_refused = accepted(submit_each(producer, files, options, force=force), json=json)
         results: dict[str, Result] = {}
 
         def ended(job: str) -> None:
@@ -114,7 +102,7 @@ def _run_fleet(
             _report(results[job], save(producer, results[job], folder), console, json=json)
 
         wait(producer, jobs, on_end=ended, check=check, quiet=json or not sys.stderr.isatty())
-        return list(results.values())
+        return list(results.values()), num_refused
 
 
 def _mill(settings: Settings) -> AbstractContextManager[tuple[Settings, Any]]:

@@ -43,6 +43,16 @@ def document(result: Result, outputs: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def print_refused(name: str, reason: str, *, json: bool) -> None:
+    """A file that did not become a job."""
+    if json:
+        print_json(
+            {"job": None, "name": name, "status": "failed", "error": reason, "text": "", "segments": [], "outputs": {}}
+        )
+    else:
+        Console().print(Text(name, style="bold"), Text("failed", style="red"), reason, sep="  ")
+
+
 def print_result(result: Result, outputs: dict[str, str], console: Console) -> None:
     """A finished job for reading: what it is, its text with gaps marked, where it lies."""
     head = Text(result.status, style=STYLES[result.status])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 
 _LOCK = ".lock"
 _PART = ".part"
@@ -29,7 +29,8 @@ class MediaCache:
     def hold(self, sha256: str, size: int, fetch: Callable[[Path], None]) -> Iterator[Path]:
         """The local copy of some media, which stays while the context is open. `fetch` writes it where it is told.
 
-        Raises TransientError when what is fetched is not what was asked for, or the disk is full.
+        Raises PermanentError when what is fetched is, twice, not what was asked for; TransientError when the disk
+        is full.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / sha256
@@ -61,7 +62,7 @@ class MediaCache:
             raise TransientError("the media could not be kept on this worker's disk", str(error)) from error
         finally:
             part.unlink(missing_ok=True)
-        raise TransientError("the media came damaged from the object store", f"sha256 {found} instead of {sha256}")
+        raise PermanentError("its copy in the object store is damaged", f"sha256 {found} instead of {sha256}")
 
     def _make_room(self, size: int) -> None:
         """Remove what was unused for longest until `size` more bytes fit; what is in use stays."""

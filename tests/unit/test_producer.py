@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import keys
-from pipeline.errors import UsageError
+from pipeline.errors import PermanentError, UsageError
 from pipeline.job import Failure, Options, Work
 from pipeline.ledger import MemoryLedger
 from pipeline.producer import Producer, gather
@@ -160,6 +160,24 @@ def test_a_submit_that_died_before_the_job_was_opened_is_mended_by_the_next(shop
     shop.submit()
     assert due(survey(shop.store, job), 4) == (Work(stage="prepare", job=job),)
     assert job in shop.producer.open_jobs()
+
+
+def test_a_file_that_cannot_be_read_is_told_in_plain_words(shop: Shop, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="cannot be read: Is a directory"):
+        shop.producer.submit(tmp_path, "folder", Options())
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shop.store.upload
+
+    def upload_and_change(key: str, source: Path) -> None:
+        real(key, source)
+        source.write_bytes(b"something longer")
+
+    monkeypatch.setattr(shop.store, "upload", upload_and_change)
+    with pytest.raises(PermanentError, match="changed"):
+        shop.submit()
+    assert shop.store.objects == {}
 
 
 def test_files_folders_and_globs_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

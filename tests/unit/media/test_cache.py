@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.media.cache import MediaCache
 
 
@@ -48,7 +48,7 @@ def test_a_damaged_transfer_is_tried_once_more(tmp_path: Path) -> None:
 
 def test_media_that_stays_damaged_is_an_error_of_the_world_and_is_not_kept(tmp_path: Path) -> None:
     remote = Remote(b"sound", damaged=99)
-    with pytest.raises(TransientError, match="damaged"):
+    with pytest.raises(PermanentError, match="damaged"):
         hold(MediaCache(tmp_path, 1000), remote)
     assert remote.fetches == 2
     assert media_in(tmp_path) == set()
