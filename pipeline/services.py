@@ -81,6 +81,8 @@ class SeaweedFS(Daemon):
         return S3(endpoint=self.endpoint, access_key="reelmill", secret_key=secret, region="us-east-1", secure=False)
 
     def stop(self) -> None:
+        if self.pid is None:  # these ports may be somebody else's by now
+            return
         super().stop()
         for port in self._state.ports.values():  # it leaves some of its sockets behind, at a place that is built in
             for number in (port, port + SECOND_PORT):
