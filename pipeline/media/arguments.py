@@ -42,10 +42,13 @@ def decode(
     `stream` counts the audio streams. The first sample is that of `start`: silence stands for missing sound. This
     takes two filters: soxr garbles the sound after a hole when it is asked to fill the hole itself.
     """
-    media = ffmpeg.input(source(path), ss=f"{start:.3f}", t=f"{length:.3f}", threads=1, **safety(demuxer))
+    # Even a seek to 0 loses the first frame of an mp4, whose time stamp lies before 0.
+    seek = {"ss": f"{start:.3f}"} if start > 0 else {}
+    media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **seek, **safety(demuxer))
     sound = media[f"a:{stream}"].filter("aresample", **{"async": 1, "first_pts": 0})
     sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[resampler])
-    outputs = [sound.output("pipe:1", format="s16le", ac=1)]
+    # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
+    outputs = [sound.output("pipe:1", format="s16le", ac=1, flush_packets=0)]
     if video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]

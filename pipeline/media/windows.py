@@ -12,6 +12,10 @@ from pipeline.media.probe import estimated_length
 
 _SEARCH = 5  # seconds on each side of a border in which a silence is looked for
 _UNCUT = 1.5  # windows that a file may be long and still be one
+#: Formats without an index: ffmpeg reads them from the start to find a place, so that each window costs more than the
+#: one before it. No more than so many windows keep that below a tenth of the decoding.
+_WITHOUT_INDEX = frozenset({"mp3", "aac", "ac3", "eac3", "amr"})
+_MAX_WITHOUT_INDEX = 10
 
 
 def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: Ffmpeg) -> tuple[Window, ...]:
@@ -20,8 +24,11 @@ def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: F
     Decodes 10 s around each border, which is why borders are decided here once and then stored.
     """
     length = info.duration if info.duration is not None else estimated_length(path, info, ffmpeg)
+    length = min(length or 0.0, longest(info, ffmpeg.limits))
+    if info.demuxer in _WITHOUT_INDEX:
+        window_seconds = max(window_seconds, length / _MAX_WITHOUT_INDEX)
     borders: list[float] = []
-    for nominal in nominal_borders(min(length or 0.0, longest(info, ffmpeg.limits)), window_seconds):
+    for nominal in nominal_borders(length, window_seconds):
         pcm = b"".join(Pcm(path, info, nominal - _SEARCH, 2 * _SEARCH, ffmpeg))
         if not pcm:
             break  # the file ends before its header says: the last window will tell

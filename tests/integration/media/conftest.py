@@ -28,8 +28,8 @@ def beeping(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 s of WAV with noise bursts and gaps like speech."""
-    return write_wav(tmp_path_factory.mktemp("media") / "talking", noise_bursts(200))
+    """100 s of WAV with noise bursts and gaps like speech."""
+    return write_wav(tmp_path_factory.mktemp("media") / "talking", noise_bursts(100))
 
 
 def cut(

@@ -63,7 +63,7 @@ def test_a_healthy_file_is_cut_whole_and_at_true_times(name: str, beeping: Path,
     assert info.demuxer == demuxer
     assert info.has_video == (video is not None)
     assert (info.duration is not None) == promises
-    assert info.duration is None or info.duration == pytest.approx(60, abs=0.1)
+    assert info.duration is None or info.duration == pytest.approx(60, abs=0.2)
 
     windows = choose_windows(path, info, 20, ffmpeg)
     assert [window.index for window in windows] == list(range(len(windows)))
@@ -81,4 +81,4 @@ def test_a_healthy_file_is_cut_whole_and_at_true_times(name: str, beeping: Path,
         for clip in clips:
             sound = np.abs(np.frombuffer(clip.pcm, "<i2").astype(float))
             onsets.append(clip.start + int(np.argmax(sound > 3000)) / 16_000)
-    assert onsets == pytest.approx(list(range(1, 60, 5)), abs=SHIFT.get(name, 0.026))
+    assert onsets == pytest.approx(list(range(1, 60, 5)), abs=SHIFT.get(name, 0.03))

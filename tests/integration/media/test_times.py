@@ -69,11 +69,12 @@ def test_a_hole_in_the_sound_is_silence_and_what_follows_keeps_its_time(
     [("a.mp3", ("-q:a", "4")), ("a.m4a", ()), ("a.flac", ()), ("a.wav", ()), ("a.ogg", ("-c:a", "libvorbis"))],
 )
 def test_a_window_is_the_same_sound_as_that_stretch_of_the_whole(
-    name: str, options: tuple[str, ...], talking: Path, tmp_path: Path, ffmpeg: Ffmpeg
+    name: str, options: tuple[str, ...], beeping: Path, talking: Path, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
-    path = encode(ffmpeg, talking, tmp_path / name, *options)
+    source = beeping if name == "a.m4a" else talking  # AAC makes noise anew each time it is decoded
+    path = encode(ffmpeg, source, tmp_path / name, *options)
     whole = decoded(path, ffmpeg)
-    for start in (0.0, 33.0, 61.72):
+    for start in (0.0, 20.0, 33.72):
         part = decoded(path, ffmpeg, start, 20)
         assert len(part) == 20 * 16_000
         first = round(start * 16_000)
@@ -120,27 +121,35 @@ def test_without_soxr_the_fallback_is_used_and_flagged(
 def test_windows_cover_the_file_and_their_clips_repeat(talking: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     path = encode(ffmpeg, talking, tmp_path / "a.mp3")
     info = probe(path, ffmpeg)
-    windows = choose_windows(path, info, 60, ffmpeg)
-    assert windows == choose_windows(path, info, 60, ffmpeg)
-    assert [window.start for window in windows] == pytest.approx([0, 50, 100, 150], abs=5)
+    windows = choose_windows(path, info, 30, ffmpeg)
+    assert windows == choose_windows(path, info, 30, ffmpeg)
+    assert [window.start for window in windows] == pytest.approx([0, 25, 50, 75], abs=5)
     runs = [[clip for window in windows for clip in cut(path, info, window, ffmpeg)[1]] for _ in range(2)]
     assert runs[0] == runs[1]
     assert all(one.end <= other.start for one, other in pairwise(runs[0]))
-    assert sum(clip.end - clip.start for clip in runs[0]) > 180
+    assert sum(clip.end - clip.start for clip in runs[0]) > 90
+
+
+def test_a_format_without_an_index_is_cut_into_ten_windows_at_most(
+    talking: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    path = encode(ffmpeg, talking, tmp_path / "a.mp3")
+    assert len(choose_windows(path, probe(path, ffmpeg), 5, ffmpeg)) == 10
+    assert len(choose_windows(talking, probe(talking, ffmpeg), 5, ffmpeg)) == 20
 
 
 def test_borders_lie_in_silence(talking: Path, ffmpeg: Ffmpeg) -> None:
     info = probe(talking, ffmpeg)
-    for window in choose_windows(talking, info, 60, ffmpeg)[1:]:
+    for window in choose_windows(talking, info, 30, ffmpeg)[1:]:
         assert np.abs(decoded(talking, ffmpeg, window.start - 0.1, 0.2)).max() < 200
 
 
 def test_the_bytes_of_a_clip_are_the_sound_at_its_times(talking: Path, ffmpeg: Ffmpeg) -> None:
     info = probe(talking, ffmpeg)
-    _, clips = cut(talking, info, Window(index=1, start=50.5, end=110.0), ffmpeg)
+    _, clips = cut(talking, info, Window(index=1, start=30.5, end=80.0), ffmpeg)
     whole = decoded(talking, ffmpeg)
     for clip in clips:
-        assert 50.5 <= clip.start < clip.end <= 110.0
+        assert 30.5 <= clip.start < clip.end <= 80.0
         sound = np.frombuffer(clip.pcm, "<i2").astype(float)
         first = round(clip.start * 16_000)
         assert np.abs(sound - whole[first : first + len(sound)]).max() <= 40

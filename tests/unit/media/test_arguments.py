@@ -39,6 +39,11 @@ def test_the_sound_that_is_asked_for_is_cut_out_by_ffmpeg() -> None:
     assert "-nostdin" in argv
 
 
+def test_the_start_of_a_file_is_read_without_a_seek() -> None:
+    argv = arguments.decode(BINARY, Path("/cache/abc"), "mov", 0, 0.0, 30.1, resampler="soxr", video=False)
+    assert "-ss" not in argv
+
+
 def test_video_is_read_along_only_where_the_clock_needs_it() -> None:
     assert "null" not in decode(video=True)
     assert "null" in decode(demuxer="mpegts", video=True)

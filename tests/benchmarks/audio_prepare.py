@@ -1,0 +1,161 @@
+"""What preparing audio costs: probe, windows and clips of an hour, against one plain ffmpeg pass over the same file.
+
+Both sides use the same ffmpeg and the same filter. Costs are CPU seconds, user and system, children included; the
+rounds are interleaved and the median counts. Before anything is timed, both sides must decode the same samples.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.job import Window
+from pipeline.media.arguments import RESAMPLERS, SAMPLE_RATE
+from pipeline.media.audio import WindowCut
+from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pcm import Pcm
+from pipeline.media.probe import probe
+from pipeline.media.selftest import resampler
+from pipeline.media.windows import choose_windows
+from pipeline.settings import Settings
+from tests.media_samples import RATE, write_wav
+
+CLIP_SECONDS = 30.0
+PIECE_MINUTES = 5  # made once, then repeated
+MINUTES = 60
+ROUNDS = {"mp3": 3, "m4a": 1}
+ENCODINGS = {"mp3": ("-c:a", "libmp3lame", "-b:a", "128k"), "m4a": ("-c:a", "aac", "-b:a", "128k")}
+
+
+def figures(minutes: int = MINUTES) -> dict[str, float]:
+    """Ratios and figures by name; prints a table."""
+    settings = Settings()
+    ffmpeg = Ffmpeg.locate(settings)
+    window_seconds = settings.cutting.window_seconds
+    found: dict[str, float] = {}
+    print(f"{'file':<11} {'bare CPU s':>11} {'prepare CPU s':>14} {'ratio':>6} {'clips':>6} {'fill':>5}")
+    with tempfile.TemporaryDirectory(prefix="reelmill-audio-prepare-") as folder:
+        piece = write_wav(Path(folder) / "piece.wav", voice(PIECE_MINUTES * 60))
+        for kind, rounds in ROUNDS.items():
+            path = _long_file(ffmpeg, piece, Path(folder), kind, minutes)
+            _same_samples(ffmpeg, path, window_seconds)
+            pairs = [(_bare(ffmpeg, path), _prepare(ffmpeg, path, window_seconds)) for _ in range(rounds)]
+            bare, prepare = (statistics.median(times) for times in zip(*pairs, strict=True))
+            clips, fill = _clips(ffmpeg, path, window_seconds)
+            found["peak_memory_mb"] = max(found.get("peak_memory_mb", 0.0), _peak_memory_mb(path))
+            name = "" if kind == "mp3" else f"_{kind}"
+            found |= {
+                f"cpu_ratio{name}": round(prepare / bare, 3),
+                f"cpu_seconds_per_hour{name}": prepare * 60 / minutes,
+            }
+            found |= {f"fill{name}": fill}
+            costs = f"{bare:>11.2f} {prepare:>14.2f} {prepare / bare:>6.3f}"
+            print(f"{kind} {minutes:>3} min {costs} {clips:>6} {fill:>5.3f}", flush=True)
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def main() -> None:
+    minutes = int(sys.argv[1]) if len(sys.argv) > 1 else MINUTES
+    print(json.dumps({"benchmark": "audio-prepare", "figures": figures(minutes)}))
+
+
+def voice(seconds: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.int16]]":
+    """Something that has the levels of speech: voiced syllables, phrases of 0.5 to 5 s, pauses, background noise."""
+    random = np.random.default_rng(1)
+    sound = random.normal(0, 0.002, seconds * RATE).astype(np.float32)
+    at = 0.3
+    while at < seconds - 6:
+        length, pause, pitch = random.uniform(0.5, 5), random.uniform(0.25, 1.5), random.uniform(90, 220)
+        times = np.arange(round(length * RATE)) / RATE
+        tone = sum(np.sin(2 * np.pi * pitch * number * times + number) / number for number in range(1, 12))
+        first = round(at * RATE)
+        sound[first : first + len(times)] += 0.1 * tone * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * times))
+        at += length + pause
+    mono = (np.clip(sound, -1, 1) * 32767).astype("<i2")
+    return np.repeat(mono[:, None], 2, axis=1)
+
+
+def _long_file(ffmpeg: Ffmpeg, piece: Path, folder: Path, kind: str, minutes: int) -> Path:
+    """`piece` again and again, encoded in one go: files joined afterwards have small holes in their time stamps."""
+    path = folder / f"long.{kind}"
+    loop = ("-stream_loop", str(minutes // PIECE_MINUTES - 1), "-i", str(piece))
+    subprocess.run(
+        [str(ffmpeg.ffmpeg), "-nostdin", "-v", "error", "-y", *loop, *ENCODINGS[kind], str(path)], check=True
+    )
+    return path
+
+
+def _bare_argv(ffmpeg: Ffmpeg, path: Path) -> list[str]:
+    options = ":".join(f"{name}={value}" for name, value in RESAMPLERS[resampler(ffmpeg)].items())
+    sound = ["-ac", "1", "-af", f"aresample={SAMPLE_RATE}:{options}", "-f", "s16le", "-"]
+    return [str(ffmpeg.ffmpeg), "-nostdin", "-v", "error", "-i", str(path), *sound]
+
+
+def _cpu_seconds() -> float:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _bare(ffmpeg: Ffmpeg, path: Path) -> float:
+    before = _cpu_seconds()
+    with subprocess.Popen(_bare_argv(ffmpeg, path), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        while process.stdout.read(1 << 16):
+            pass
+    return _cpu_seconds() - before
+
+
+def _prepare(ffmpeg: Ffmpeg, path: Path, window_seconds: float) -> float:
+    before = _cpu_seconds()
+    _clips(ffmpeg, path, window_seconds)
+    return _cpu_seconds() - before
+
+
+def _clips(ffmpeg: Ffmpeg, path: Path, window_seconds: float) -> tuple[int, float]:
+    """Number of clips, and how full they are on average."""
+    info = probe(path, ffmpeg)
+    lengths = [
+        clip.end - clip.start
+        for window in choose_windows(path, info, window_seconds, ffmpeg)
+        for clip in WindowCut(path, info, window, CLIP_SECONDS, ffmpeg)
+    ]
+    return len(lengths), statistics.mean(lengths) / CLIP_SECONDS
+
+
+def _peak_memory_mb(path: Path) -> float:
+    """Of a fresh process that prepares the file, with its largest child: here, earlier work would count too."""
+    code = "import sys; from tests.benchmarks import audio_prepare; audio_prepare.prepare_alone(sys.argv[1])"
+    argv = [sys.executable, "-c", code, str(path)]
+    return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+
+
+def prepare_alone(path: str) -> None:
+    """Prepare a file and print the peak memory of this process and its largest child in MB."""
+    settings = Settings()
+    _clips(Ffmpeg.locate(settings), Path(path), settings.cutting.window_seconds)
+    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(sum(peaks) / 1024)
+
+
+def _same_samples(ffmpeg: Ffmpeg, path: Path, window_seconds: float) -> None:
+    """Stop unless the windows together hold as many samples as the bare pass."""
+    bare = len(subprocess.run(_bare_argv(ffmpeg, path), check=True, capture_output=True).stdout)
+    info = probe(path, ffmpeg)
+    together = sum(_window_bytes(ffmpeg, path, window) for window in choose_windows(path, info, window_seconds, ffmpeg))
+    if abs(bare - together) > 2 * SAMPLE_RATE // 50:
+        raise SystemExit(f"the two sides decode {bare} and {together} bytes: the costs cannot be compared")
+
+
+def _window_bytes(ffmpeg: Ffmpeg, path: Path, window: Window) -> int:
+    length = None if window.end is None else window.end - window.start
+    pcm = Pcm(path, probe(path, ffmpeg), window.start, length, ffmpeg)
+    return sum(len(chunk) for chunk in pcm)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The real command line in a subprocess."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+#: The engine that needs no weights and hears everything: for tests of what is around the engine.
+ECHO = {"REELMILL_ENGINE__NAME": "echo", "REELMILL_ENGINE__MODEL": "echo", "REELMILL_SPEECH__GATE": "none"}
+
+
+def reelmill(*arguments: object, seconds: float = 240, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=os.environ | variables,
+        check=False,
+    )
+
+
+def start(*arguments: object, log: Path, **variables: str) -> subprocess.Popen[bytes]:
+    """Start a command that stays."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+            stdout=out,
+            stderr=out,
+            env=os.environ | variables,
+        )
+
+
+def documents(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """The JSON documents that a command printed, one a line."""
+    assert done.stdout, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
