@@ -27,12 +27,14 @@ def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: F
     length = min(length or 0.0, longest(info, ffmpeg.limits))
     if info.demuxer in _WITHOUT_INDEX:
         window_seconds = max(window_seconds, length / _MAX_WITHOUT_INDEX)
+    nominal = nominal_borders(length, window_seconds)
+    around = min(_SEARCH, nominal[0] // 3) if nominal else 0
     borders: list[float] = []
-    for nominal in nominal_borders(length, window_seconds):
-        pcm = b"".join(Pcm(path, info, nominal - _SEARCH, 2 * _SEARCH, ffmpeg))
+    for border in nominal:
+        pcm = b"".join(Pcm(path, info, border - around, 2 * around, ffmpeg))
         if not pcm:
             break  # the file ends before its header says: the last window will tell
-        borders.append(round(nominal - _SEARCH + place_border(pcm), 3))
+        borders.append(round(border - around + place_border(pcm), 3))
     starts = [0.0, *borders]
     ends = [*borders, None]
     return tuple(

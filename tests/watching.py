@@ -1,0 +1,97 @@
+"""A local mill observed from outside while it works: the memory of its processes, its messages, its bucket."""
+
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import redis
+
+from pipeline import keys, local
+from pipeline.errors import ReelmillError
+from pipeline.settings import Settings
+from pipeline.store import ObjectStore, open_store
+
+PERIOD = 0.2  # seconds between two looks
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Seen:
+    """What all looks together saw."""
+
+    memory: list[float] = field(default_factory=list)
+    """MiB that the largest process of the prepare worker (pool and ffmpeg included) held, look by look."""
+    message_sizes: list[int] = field(default_factory=list)
+    """Bytes of each message on a list or in a worker's hands."""
+    windows_at_once: int = 0
+    """Most windows that had segments in the bucket and no plan yet."""
+    plans_at_first_answer: int | None = None
+    num_plans: int = 0
+
+    @property
+    def peak_memory(self) -> float:
+        return max(self.memory)
+
+
+def watch(process: "subprocess.Popen[bytes]", data_dir: Path, *, seconds: float) -> Seen:
+    """Look at the mill of a `run` until that ends. Ends it, and fails, when it takes longer than `seconds`."""
+    seen = Seen()
+    deadline = time.monotonic() + seconds
+    reached: Settings | None = None
+    store: ObjectStore | None = None
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"the run did not end in {seconds:g} s")
+        _look_at_memory(process.pid, seen)
+        reached = reached or local.reach(Settings(data_dir=data_dir))
+        if reached is not None:
+            try:
+                _look_at_queue(reached, seen)
+                store = store or open_store(reached.s3)
+                _look_at_bucket(store, seen)
+            except (redis.RedisError, ReelmillError):
+                pass  # the run is stopping its services
+        time.sleep(PERIOD)
+    return seen
+
+
+def _look_at_memory(pid: int, seen: Seen) -> None:
+    sizes = [0]
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        if process.info["ppid"] == pid and (process.info["cmdline"] or [])[-2:] == ["workers", "prepare"]:
+            for member in (process, *_below(process)):
+                try:
+                    sizes.append(member.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+    seen.memory.append(max(sizes) / MEBIBYTE)
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _look_at_queue(settings: Settings, seen: Seen) -> None:
+    with redis.Redis.from_url(settings.redis.url.get_secret_value()) as client:
+        for key in client.scan_iter(_type="list"):
+            seen.message_sizes += map(len, client.lrange(key, 0, -1))  # type: ignore[arg-type]
+        seen.message_sizes += map(len, client.hvals(f"{settings.redis.namespace}:unacked"))  # type: ignore[arg-type]
+
+
+def _look_at_bucket(store: ObjectStore, seen: Seen) -> None:
+    parts = [key.removeprefix(keys.JOBS).split("/", 1) for key in store.list(keys.JOBS)]
+    places = {kind: set[tuple[str, int]]() for kind in ("plans", "segments", "answers")}
+    for job, rest in parts:
+        kind = rest.split("/")[0]
+        if kind in places:
+            places[kind].add((job, keys.numbers(rest)[0]))
+    seen.windows_at_once = max(seen.windows_at_once, len(places["segments"] - places["plans"]))
+    seen.num_plans = max(seen.num_plans, len(places["plans"]))
+    if places["answers"] and seen.plans_at_first_answer is None:
+        seen.plans_at_first_answer = len(places["plans"])
