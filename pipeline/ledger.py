@@ -53,6 +53,9 @@ class Ledger(Protocol):
 
     def postponed(self, works: Iterable[Work]) -> frozenset[str]: ...
 
+    def announce(self, work: Work) -> bool:
+        """Whether work is news, so that a stage sends it; the steward sends what was announced and then lost."""
+
     def admit(self, job: str, most: int) -> bool:
         """Let a job in if fewer than `most` are in flight (or it is already in)."""
 
@@ -73,6 +76,7 @@ class MemoryLedger:
         self._leases: set[str] = set()
         self._tries: dict[str, int] = defaultdict(int)
         self._in_flight: set[str] = set()
+        self._announced: dict[str, set[str]] = defaultdict(set)
         self._figures: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def hold(self, work: Work) -> bool:
@@ -118,6 +122,13 @@ class MemoryLedger:
         del works
         return frozenset()
 
+    def announce(self, work: Work) -> bool:
+        with self._lock:
+            if work.name in self._announced[work.job]:
+                return False
+            self._announced[work.job].add(work.name)
+            return True
+
     def admit(self, job: str, most: int) -> bool:
         with self._lock:
             if job in self._in_flight or len(self._in_flight) < most:
@@ -137,6 +148,7 @@ class MemoryLedger:
     def close_job(self, job: str) -> None:
         with self._lock:
             self._in_flight.discard(job)
+            self._announced.pop(job, None)
             for name in [name for name in self._tries if job_of(name) == job]:
                 del self._tries[name]
 
@@ -232,6 +244,13 @@ class RedisLedger:
     def postponed(self, works: Iterable[Work]) -> frozenset[str]:
         return self._present(self._later, works)
 
+    def announce(self, work: Work) -> bool:
+        key = self._announced(work.job)
+        with _away(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.sadd(key, work.name)
+            pipe.expire(key, FORGET_SECONDS)
+            return bool(pipe.execute()[0])
+
     def admit(self, job: str, most: int) -> bool:
         with _away():
             return bool(self._redis.eval(_ADMIT, 1, f"{self._prefix}in-flight", job, str(most)))
@@ -252,7 +271,7 @@ class RedisLedger:
     def close_job(self, job: str) -> None:
         with _away(), self._redis.pipeline(transaction=False) as pipe:
             pipe.srem(f"{self._prefix}in-flight", job)
-            pipe.delete(self._tries(job), f"{self._prefix}figures:{job}")
+            pipe.delete(self._tries(job), self._announced(job), f"{self._prefix}figures:{job}")
             pipe.execute()
 
     def close(self) -> None:
@@ -264,6 +283,9 @@ class RedisLedger:
 
     def _later(self, name: str) -> str:
         return f"{self._prefix}later:{name}"
+
+    def _announced(self, job: str) -> str:
+        return f"{self._prefix}announced:{job}"
 
     def _tries(self, job: str) -> str:
         return f"{self._prefix}tries:{job}"

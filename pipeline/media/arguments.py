@@ -52,7 +52,9 @@ def decode(
     if video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
-    return _strings(command.global_args("-nostdin", "-hide_banner", "-v", "error").compile(cmd=str(binary)))
+    # One filter thread: by default there are as many as cores, and each takes address space.
+    command = command.global_args("-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
+    return _strings(command.compile(cmd=str(binary)))
 
 
 def describe(binary: Path, path: Path, demuxer: str) -> list[str]:

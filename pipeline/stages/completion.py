@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline import keys
+from pipeline.errors import MissingObjectError
 from pipeline.job import PLANNED, PREPARED, Failure, Job, Plan, Windows, Work
 from pipeline.stages import Ports
 from pipeline.store import ObjectStore
@@ -96,9 +97,10 @@ def _lacking(seen: Survey, window: int) -> list[Work]:
 
 def window_closed(job: str, window: int, ports: Ports) -> bool:
     """Whether a window has a plan and all its answers. Ask only after writing one's own output."""
-    if not ports.store.exists(keys.plan(job, window)):
+    try:
+        plan = PLANNED.validate_json(ports.store.get(keys.plan(job, window)))
+    except MissingObjectError:
         return False
-    plan = PLANNED.validate_json(ports.store.get(keys.plan(job, window)))
     if isinstance(plan, Failure):
         return True
     return sum(1 for _ in ports.store.list(keys.answers_of(job, window))) >= len(plan.segments)
@@ -107,7 +109,7 @@ def window_closed(job: str, window: int, ports: Ports) -> bool:
 def advance(job: str, ports: Ports) -> None:
     """Send what a job needs next, apart from segments, which the cut of their window sends."""
     for work in due(survey(ports.store, job), ports.windows_ahead):
-        if work.stage != "infer":
+        if work.stage != "infer" and ports.ledger.announce(work):
             ports.send(work)
 
 

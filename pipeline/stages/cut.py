@@ -10,7 +10,7 @@ from pipeline.stages.source import Source
 def cut(work: Work, ports: Ports, source: Source) -> None:
     """Store a window's segments as they come, then its plan, then send the segments.
 
-    Run again, it writes only what is missing and sends what is unanswered.
+    Run again, it writes only what is missing and sends only what was not announced.
     """
     if ports.store.exists(keys.result(work.job)) or ports.store.exists(keys.cancelled(work.job)):
         return
@@ -19,8 +19,9 @@ def cut(work: Work, ports: Ports, source: Source) -> None:
         return
     plan = _plan(work, ports, source, prepared, prepared.windows[work.window])
     for segment in plan.segments if isinstance(plan, Plan) else ():
-        if not ports.store.exists(keys.answer(work.job, segment.window, segment.index)):
-            ports.send(Work(stage="infer", job=work.job, window=segment.window, index=segment.index))
+        segment_work = Work(stage="infer", job=work.job, window=segment.window, index=segment.index)
+        if ports.ledger.announce(segment_work):
+            ports.send(segment_work)
     if window_closed(work.job, work.window, ports):
         advance(work.job, ports)
 

@@ -52,6 +52,12 @@ def test_tries_are_counted_restored_and_forgotten(ledger: Ledger) -> None:
     assert ledger.tries(CUT) == 0
 
 
+def test_work_is_news_once_until_its_job_ends(ledger: Ledger) -> None:
+    assert [ledger.announce(work) for work in (CUT, INFER, CUT)] == [True, True, False]
+    ledger.close_job("jaaa")
+    assert ledger.announce(CUT)
+
+
 def test_only_so_many_jobs_are_in_flight(ledger: Ledger) -> None:
     assert [ledger.admit(job, 2) for job in ("a", "b", "c")] == [True, True, False]
     assert ledger.admit("a", 2), "who is in stays in"

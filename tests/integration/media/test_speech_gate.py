@@ -7,6 +7,7 @@ import pytest
 from faster_whisper.audio import decode_audio
 from numpy.typing import NDArray
 
+from pipeline.media import speech
 from pipeline.media.speech import assess
 from pipeline.sample import speech_sample
 
@@ -110,6 +111,20 @@ def test_a_quiet_voice_is_found_and_remarked(voice: Clip, gain_db: float, flags:
     activity = assess(voice * np.float32(10 ** (gain_db / 20)))
     assert activity.flags == flags
     assert sum(end - start for start, end in activity.spans) > 6
+
+
+def test_silence_and_noise_are_told_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech, "_voiced", lambda clip: pytest.fail("the network was asked"))
+    for sound in (np.zeros(SECONDS * RATE), noise(-75), noise(-20)):
+        assert assess(sound.astype(np.float32)).flags == ("no_speech",)
+
+
+def test_the_network_hears_a_quiet_voice_at_full_level(voice: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Clip] = []
+    monkeypatch.setattr(speech, "_voiced", lambda clip: heard.append(clip) or ((0.0, 1.0),))
+    for gain_db in (-10, -20):
+        assess(voice * np.float32(10 ** (gain_db / 20)))
+    assert heard[0] == pytest.approx(heard[1], abs=1e-3)
 
 
 def test_a_clipped_voice_is_found_and_remarked(voice: Clip) -> None:

@@ -105,7 +105,9 @@ def test_stereo_to_mono_keeps_the_level(
 ) -> None:
     monkeypatch.setattr("pipeline.media.pcm.resampler", lambda _: resampler)
     path = encode(ffmpeg, write_wav(tmp_path / "tone", beeps(3, [0, 0.5, 1, 1.5, 2, 2.5])), tmp_path / name)
-    middle = decoded(path, ffmpeg)[16_000:32_000]
+    sound = decoded(path, ffmpeg)
+    assert len(sound) == pytest.approx(3 * 16_000, abs=800)
+    middle = sound[16_000:32_000]
     assert np.sqrt(np.mean(middle**2)) / (0.3 * 32767 / np.sqrt(2)) == pytest.approx(1.0, abs=0.01)
 
 

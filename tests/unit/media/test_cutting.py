@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.media.cutting import Segmenter, SpeechClip
+from pipeline.media.cutting import Segmenter, SpeechClip, next_cut
 
 RATE = 16_000
 LOUD, BACKGROUND = 0.1, 0.001
@@ -103,6 +103,22 @@ def test_the_rest_after_a_forced_cut_is_no_sliver() -> None:
         assert all(clip.end - clip.start >= 0.1 for clip in clips)
 
 
+def test_a_forced_cut_near_the_end_leaves_a_tenth_of_a_second() -> None:
+    level = np.full(103, -20, np.float32)
+    level[100:102] = -30
+    found = next_cut(np.ones(103, bool), level, 100, is_last=True)
+    assert found is not None
+    assert 103 - found[1] >= 5
+
+
+def test_noise_between_speech_is_known_by_what_is_around_it() -> None:
+    noise = 10 ** (-40 / 20)
+    talk = [(2.0, 0.2), (0.5, noise)] * 12
+    clips = cut(sound(*talk, (25, noise), *talk))
+    assert not [clip for clip in clips if clip.start < 54 and clip.end > 31]
+    assert len(clips) > 1
+
+
 def test_quiet_speech_after_loud_speech_is_kept() -> None:
     clips = cut(sound(*speech(2, 2, 2, 2, 2, gap=0.5), (5, 0.0003), *((2.0, 0.006), (0.5, 0.0003)) * 3))
     assert clips[-1].end >= 24.5
@@ -114,13 +130,12 @@ def test_times_are_those_of_the_media() -> None:
 
 
 def test_memory_does_not_grow_with_the_sound() -> None:
-    segmenter = Segmenter(0, 30)
-    block = sound((10, LOUD)).tobytes()
-    held = []
-    for _ in range(60):
-        list(segmenter.feed(block))
-        held.append(len(segmenter._pcm))
-    assert max(held) <= 90 * RATE * 2
+    for level in (LOUD, 0.0):
+        segmenter = Segmenter(0, 30)
+        block = sound((10, level)).tobytes()
+        for _ in range(40):
+            list(segmenter.feed(block))
+            assert len(segmenter._pcm) <= 90 * RATE * 2
 
 
 PIECES = st.lists(
