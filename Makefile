@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The demo recording: a human reading of public-domain text, out of an MIT-licensed wheel (its dependencies unneeded).
 SAMPLE := moonshine-voice==0.1.5
 
-.PHONY: run test lint bench bench-all acceptance setup setup-dev clean
+.PHONY: run test lint bench setup setup-dev clean
 
 setup: $(VENV)/.run
 setup-dev: $(VENV)/.dev
