@@ -6,6 +6,7 @@ strangers, yet SeaweedFS guards its inner ports (master, admin) by nothing else:
 
 import http.client
 import json
+import time
 from pathlib import Path
 
 import redis
@@ -18,6 +19,9 @@ from pipeline.store import S3Store, open_store
 
 ANSWER_SECONDS = 2
 SOCKETS = Path("/tmp")
+SETTLE_SECONDS = 2
+"""About a second after its start SeaweedFS takes its lock service into use, and for that moment two conditional writes
+of one key may both succeed (measured on 4.48: 6 of 625 races in the first half second, none of 1,250 later)."""
 
 
 class Valkey(Daemon):
@@ -123,13 +127,14 @@ class SeaweedFS(Daemon):
         ]
 
     def _ready(self) -> bool:
-        """Healthy, and able to write: the first volume appears a moment after the server says it is well."""
+        """Healthy, able to write (the first volume appears a moment after the server says it is well), and settled."""
         try:
             if not _healthy(self._state.ports["s3"]):
                 return False
             open_store(self.settings).self_test()
         except TransientError:
             return False
+        time.sleep(SETTLE_SECONDS)
         return True
 
     def _prove_closed(self) -> None:

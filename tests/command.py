@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,17 @@ def start(*arguments: object, log: Path, **variables: str) -> subprocess.Popen[b
             stderr=out,
             env=os.environ | variables,
         )
+
+
+@contextmanager
+def started(*arguments: object, log: Path, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command that stays; whatever becomes of the test, it is gone afterwards."""
+    process = start(*arguments, log=log, **variables)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def documents(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,3 +96,24 @@ def _look_at_bucket(store: ObjectStore, seen: Seen) -> None:
     seen.num_plans = max(seen.num_plans, len(places["plans"]))
     if places["answers"] and seen.plans_at_first_answer is None:
         seen.plans_at_first_answer = len(places["plans"])
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so; fails when it does not become so in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
+def mill_processes(data: Path) -> list[psutil.Process]:
+    """Every process that has this data directory in its command line, environment or as its folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            traces = [*process.cmdline(), process.cwd(), *process.environ().values()]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if any(str(data) in trace for trace in traces) and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found

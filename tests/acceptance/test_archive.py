@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.settings import Settings
-from tests.command import ECHO, documents, reelmill, start
+from tests.command import ECHO, documents, reelmill, started
 from tests.media_samples import RATE, encode, noise_bursts, write_wav
 from tests.watching import Seen, watch
 
@@ -68,15 +68,11 @@ class Run:
     seen: Seen
 
 
-def run_watched(media: Path, folder: Path, *, seconds: float, **variables: str) -> Run:
+def run_watched(media: Path, folder: Path, *, seconds: float) -> Run:
     data = folder / "data"
     printed = folder / "printed.jsonl"
-    process = start("run", "--json", "--data-dir", data, media, log=printed, **ECHO, **variables)
-    try:
+    with started("run", "--json", "--data-dir", data, media, log=printed, **ECHO) as process:
         seen = watch(process, data, seconds=seconds)
-    finally:
-        process.kill()
-        process.wait()
     found = [json.loads(line) for line in printed.read_text().splitlines()]
     jobs = {Path(job["name"]).name: job for job in found}
     assert len(jobs) == len(found), "one document per job"

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +16,9 @@ import webvtt
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.sample import speech_sample
 from pipeline.settings import Settings
-from tests.command import ECHO, documents, reelmill, start
+from tests.command import ECHO, documents, reelmill, started
 from tests.media_samples import encode, noise_bursts, write_wav
+from tests.watching import mill_processes, until
 
 
 @pytest.fixture
@@ -79,18 +79,11 @@ def test_one_process_and_a_fleet_give_the_same_bytes(tmp_path: Path, noise: Path
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A mill with the echo engine that is up."""
     data = tmp_path / "data"
-    process = start("up", "--data-dir", data, log=tmp_path / "up.log", **ECHO)
-    until((data / "connection.json").exists)
-    yield data
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
-
-
-def until(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
+    with started("up", "--data-dir", data, log=tmp_path / "up.log", **ECHO) as process:
+        until((data / "connection.json").exists)
+        yield data
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
 
 
 def test_jobs_are_followed_from_submission_to_results(data_dir: Path, tmp_path: Path) -> None:
@@ -134,19 +127,6 @@ def test_jobs_are_followed_from_submission_to_results(data_dir: Path, tmp_path: 
     assert reelmill("status", "jnone", *at, **ECHO).returncode == 2
 
 
-def mill_processes(data: Path) -> list[psutil.Process]:
-    """Every process that has this data directory in its command line, environment or as its folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            traces = [*process.cmdline(), process.cwd(), *process.environ().values()]
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if any(str(data) in trace for trace in traces) and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
-
-
 def live_workers(supervisor: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(supervisor).children():
@@ -159,20 +139,20 @@ def live_workers(supervisor: int) -> list[psutil.Process]:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_when_a_mill_ends_nothing_of_it_is_left(tmp_path: Path, noise: Path, how: signal.Signals) -> None:
     data = tmp_path / "data"
-    process = start("up", "--data-dir", data, log=tmp_path / "up.log", **ECHO)
-    until((data / "connection.json").exists)
-    second = reelmill("up", "--data-dir", data, **ECHO)
-    assert (second.returncode, "another mill is up" in second.stderr) == (3, True)
-    reelmill("submit", "--data-dir", data, noise, **ECHO)
-    assert reelmill("wait", "--data-dir", data, **ECHO).returncode == 0
-    workers = live_workers(process.pid)
-    assert len(workers) == 3
-    workers[0].kill()
-    until(lambda: len(set(live_workers(process.pid)) - {workers[0]}) == 3)
+    with started("up", "--data-dir", data, log=tmp_path / "up.log", **ECHO) as process:
+        until((data / "connection.json").exists)
+        second = reelmill("up", "--data-dir", data, **ECHO)
+        assert (second.returncode, "another mill is up" in second.stderr) == (3, True)
+        reelmill("submit", "--data-dir", data, noise, **ECHO)
+        assert reelmill("wait", "--data-dir", data, **ECHO).returncode == 0
+        workers = live_workers(process.pid)
+        assert len(workers) == 3
+        workers[0].kill()
+        until(lambda: len(set(live_workers(process.pid)) - {workers[0]}) == 3)
 
-    process.send_signal(how)
-    assert process.wait(40) == (0 if how == signal.SIGINT else -signal.SIGKILL)
-    until(lambda: mill_processes(data) == [], 30)
+        process.send_signal(how)
+        assert process.wait(40) == (0 if how == signal.SIGINT else -signal.SIGKILL)
+        until(lambda: mill_processes(data) == [], 30)
     kept = documents(reelmill("results", "--json", "--data-dir", data, **ECHO))
     assert [job["status"] for job in kept] == ["done"], "what is stored outlives its mill"
 

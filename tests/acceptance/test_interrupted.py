@@ -1,17 +1,14 @@
 """A mill that is stopped or killed in the middle of its work: nothing of it is left, and the next one goes on."""
 
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.acceptance.test_cli import mill_processes, until
-from tests.command import ECHO, documents, reelmill, start
+from tests.command import ECHO, documents, reelmill, started
 from tests.media_samples import noise_bursts, write_wav
+from tests.watching import mill_processes, until
 
 #: Many short windows, so that a kill hits the middle.
 SHORT_WINDOWS = ECHO | {"REELMILL_CUTTING__WINDOW_SECONDS": "60", "REELMILL_CUTTING__WINDOWS_AHEAD": "1"}
@@ -23,16 +20,6 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wav(tmp_path_factory.mktemp("media") / "recording.wav", noise_bursts(SECONDS)[:, :1])
 
 
-@contextmanager
-def started(*arguments: object, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    process = start(*arguments, log=log, **SHORT_WINDOWS)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def num_answered(data: Path) -> int:
     log = data / "logs" / "infer.log"
     return log.read_text().count("] succeeded in") if log.exists() else 0
@@ -40,7 +27,7 @@ def num_answered(data: Path) -> int:
 
 def test_a_run_that_is_stopped_by_ctrl_c_goes_on_when_it_is_started_again(recording: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with started("run", "--json", "--data-dir", data, recording, log=tmp_path / "run.log") as run:
+    with started("run", "--json", "--data-dir", data, recording, log=tmp_path / "run.log", **SHORT_WINDOWS) as run:
         until(lambda: num_answered(data) > 0)
         run.send_signal(signal.SIGINT)
         assert run.wait(40) == 130
@@ -51,7 +38,7 @@ def test_a_run_that_is_stopped_by_ctrl_c_goes_on_when_it_is_started_again(record
 
 def test_a_mill_that_is_killed_leaves_no_process_and_the_next_one_goes_on(recording: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with started("up", "--data-dir", data, log=tmp_path / "up.log") as up:
+    with started("up", "--data-dir", data, log=tmp_path / "up.log", **SHORT_WINDOWS) as up:
         until((data / "connection.json").exists)
         assert reelmill("submit", "--data-dir", data, recording, **SHORT_WINDOWS).returncode == 0
         until(lambda: num_answered(data) > 0)

@@ -56,10 +56,20 @@ def test_jobs_wait_for_workers_are_cancelled_retried_and_done(settings: Settings
 
         ran = reelmill("run", "--json", tmp_path / "2.wav", **variables)
         assert (ran.returncode, [job["status"] for job in documents(ran)]) == (0, ["done"])
+        answered = num_answered(tmp_path)
+        assert reelmill("run", tmp_path / "2.wav", **variables).returncode == 0
+        assert num_answered(tmp_path) == answered, "it is answered from what is stored"
+        assert reelmill("run", "--force", tmp_path / "2.wav", **variables).returncode == 0
+        assert num_answered(tmp_path) == answered + 1, "it is done anew"
+
         well = reelmill("doctor", "--json", **variables)
         assert well.returncode == 0
         assert any(settings.s3.endpoint in row["found"] for row in documents(well))
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"transcripts"}, "no service was started here"
+
+
+def num_answered(log_dir: Path) -> int:
+    return (log_dir / "infer.log").read_text().count("] succeeded in")
 
 
 @pytest.mark.parametrize(
