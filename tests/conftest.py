@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from minio import Minio
 from minio.commonconfig import ENABLED
@@ -23,6 +24,11 @@ from tests.s3_proxy import S3Proxy, serving
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # some tests import the helpers beside this file without the name of the package
 MARKED_FOLDERS = ("integration", "acceptance")
+
+# In CI the same examples every time: what is found on a laptop becomes an example, what lands is not a lottery.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("laptop", deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "laptop")
 
 for name in [name for name in os.environ if name.upper().startswith("REELMILL_")]:
     del os.environ[name]  # a developer's own settings must not steer the tests

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.broker import Queues
+from pipeline.errors import UsageError
 from pipeline.ledger import RedisLedger
 from pipeline.producer import Producer
 from pipeline.settings import Settings
@@ -21,8 +22,13 @@ def producer(settings: Settings, *, only_look: bool = False) -> Iterator[Produce
     if settings.s3.endpoint:
         yield of_fleet(settings)
         return
-    from pipeline import local
-
+    try:
+        from pipeline import local
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "no services are configured: set REELMILL_S3__ENDPOINT and REELMILL_REDIS__URL, "
+            f'or install local mode with pip install "reelmill[local]" ({error})'
+        ) from error
     reached = local.reach(settings)
     if reached is not None:
         yield of_fleet(reached)

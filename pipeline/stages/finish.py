@@ -1,6 +1,7 @@
 """finish: join a job's answers into its result, write every format, clear up."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from pipeline import __version__, formats, keys
 from pipeline.job import (
@@ -22,6 +23,8 @@ from pipeline.job import (
 from pipeline.stages import Ports
 from pipeline.stages.completion import Place, Survey, due, read_job, survey
 
+READERS = 8  # threads that fetch answers
+
 Answers = Mapping[Place, Answer | Failure]
 
 
@@ -34,14 +37,19 @@ def finish(work: Work, ports: Ports) -> None:
     if due(seen, ports.windows_ahead) != (work,):
         return
     job = read_job(ports, work.job)
-    answers = {
-        place: ANSWERED.validate_json(ports.store.get(keys.answer(job.id, *place))) for place in sorted(seen.answered)
-    }
-    result = assemble(job, seen, answers)
+    result = assemble(job, seen, _read_answers(seen, ports))
     for name in result.outputs.keys() & set(formats.TRANSCRIPTS):
         ports.store.create(result.outputs[name], formats.render(name, result), formats.FORMATS[name].CONTENT_TYPE)
     _store_result(result, ports)
     close(work.job, seen, ports)
+
+
+def _read_answers(seen: Survey, ports: Ports) -> Answers:
+    """All answers of a job; a long recording has hundreds, so several are fetched at once."""
+    places = sorted(seen.answered)
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda place: ports.store.get(keys.answer(seen.job, *place)), places)
+        return {place: ANSWERED.validate_json(data) for place, data in zip(places, found, strict=True)}
 
 
 def close_failed(job: str, failure: Failure, ports: Ports) -> None:

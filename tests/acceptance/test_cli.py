@@ -152,7 +152,7 @@ def test_when_a_mill_ends_nothing_of_it_is_left(tmp_path: Path, noise: Path, how
 
         process.send_signal(how)
         assert process.wait(40) == (0 if how == signal.SIGINT else -signal.SIGKILL)
-        until(lambda: mill_processes(data) == [], 30)
+        until(lambda: mill_processes(data) == [])
     kept = documents(reelmill("results", "--json", "--data-dir", data, **ECHO))
     assert [job["status"] for job in kept] == ["done"], "what is stored outlives its mill"
 

@@ -44,11 +44,12 @@ def test_a_mill_that_is_killed_leaves_no_process_and_the_next_one_goes_on(record
         until(lambda: num_answered(data) > 0)
         family = psutil.Process(up.pid).children(recursive=True)
         assert len(family) >= 7, "two services, three workers, two pool processes"
+        quick = [process for process in family if process.name() != "weed"]
         up.kill()
         up.wait()
-        _, left = psutil.wait_procs(family, timeout=20)
-    assert left == []
-    until(lambda: mill_processes(data) == [], 5)
+        _, left = psutil.wait_procs(quick, timeout=20)
+        assert left == []
+    until(lambda: mill_processes(data) == [])  # SeaweedFS ends its streams first, which may take half a minute
     check_that_the_next_run_goes_on(recording, data)
 
 

@@ -18,7 +18,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from pipeline import daemon
+from pipeline import daemon, services
 from pipeline.daemon import Daemon
 from pipeline.errors import TransientError, WorldError
 from pipeline.services import SeaweedFS, Valkey
@@ -237,6 +237,20 @@ class TestRestart:
         queue.stop()
         queue.stop()
         assert queue.pid is None
+
+    def test_seaweedfs_serves_only_when_its_lock_service_has_settled(
+        self, make: Starter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        healthy, seen = services._healthy, []
+
+        def watched(port: int) -> bool:
+            if healthy(port):
+                seen.append(time.monotonic())
+            return bool(seen)
+
+        monkeypatch.setattr(services, "_healthy", watched)
+        make(SeaweedFS).start()
+        assert time.monotonic() - seen[0] > services.SETTLE_SECONDS
 
     def test_seaweedfs_leaves_no_sockets_behind(self, make: Starter) -> None:
         objects = make(SeaweedFS)
