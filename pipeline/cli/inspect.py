@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pipeline import __version__, engines
 from pipeline.cli import ALL_DONE, BROKEN_WORLD, SOME_FAILED, show
+from pipeline.cli.connect import local_mode
 from pipeline.cli.options import DataDir, Json, Paths, load
 from pipeline.cli.submitting import chosen_files
 from pipeline.errors import PipelineError, ReelmillError
@@ -113,8 +114,7 @@ def _services(settings: Settings) -> str:
         open_store(settings.s3).self_test()
         waiting = len(Queues(settings).waiting())
         return f"object store {settings.s3.endpoint}, queue reached, {waiting} messages waiting"
-    from pipeline import local
-
+    local = local_mode()
     reached = local.reach(settings)
     if reached is not None:
         return _services(reached)

@@ -5,15 +5,16 @@ import signal
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
 
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
-from pipeline.cli.connect import of_fleet
+from pipeline.cli.connect import local_mode, of_fleet
 from pipeline.cli.options import DataDir, Force, Json, Language, Paths, load
 from pipeline.cli.saving import save
 from pipeline.cli.submitting import accepted, chosen_files, submit_each
@@ -64,18 +65,18 @@ def run(
 
 def up(data_dir: DataDir = None) -> None:
     """Start a mill (Valkey, SeaweedFS, workers) and keep it up until Ctrl-C."""
-    from pipeline.local import LocalMill
-
     settings = load(data_dir)
     console = Console(stderr=True)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with LocalMill(settings) as mill:
-        where = mill.settings
-        console.print(f"The mill is up in {settings.data_dir.absolute()} (engine {settings.engine.name}).")
-        console.print(f"  queue   {mill.valkey.settings.url}  objects  {where.s3.endpoint}, bucket {where.s3.bucket}")
-        console.print(f"  logs    {settings.data_dir.absolute() / 'logs'}")
+    local = local_mode()
+    with local.LocalMill(settings) as mill:
+        where = settings.data_dir.absolute()
+        console.print(f"The mill is up in {where} (engine {settings.engine.name}).", soft_wrap=True)
+        console.print(f"  objects      s3://{mill.settings.s3.bucket} at {mill.settings.s3.endpoint}", soft_wrap=True)
+        console.print(f"  credentials  {where / local.CONNECTION}", soft_wrap=True)
+        console.print(f"  logs         {where / 'logs'}", soft_wrap=True)
         console.print("Submit with `reelmill submit FILE...` in another terminal. Ctrl-C stops it.")
         while not stop.wait(0.5):
             mill.raise_if_broken()
@@ -105,30 +106,22 @@ def _run_fleet(
         return list(results.values()), num_refused
 
 
-def _mill(settings: Settings) -> AbstractContextManager[tuple[Settings, Any]]:
-    """A mill for one run: the configured services, the one that is up in the data directory, or a new one."""
-    from pipeline import local
+@contextmanager
+def _mill(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
+    """A mill for one run: the configured services, the one that is up in the data directory, or a new one.
 
+    Gives its settings, and a check that raises WorldError when it cannot be kept up.
+    """
     if settings.s3.endpoint:
-        return nullcontext((settings, lambda: None))
+        yield settings, lambda: None
+        return
+    local = local_mode()
     reached = local.reach(settings)
     if reached is not None:
-        return nullcontext((reached, lambda: None))
-    return _OwnMill(settings)
-
-
-class _OwnMill:
-    def __init__(self, settings: Settings) -> None:
-        from pipeline.local import LocalMill
-
-        self._mill = LocalMill(settings)
-
-    def __enter__(self) -> tuple[Settings, Any]:
-        mill = self._mill.__enter__()
-        return mill.settings, mill.raise_if_broken
-
-    def __exit__(self, *error: Any) -> None:
-        self._mill.__exit__(*error)
+        yield reached, lambda: None
+        return
+    with local.LocalMill(settings) as mill:
+        yield mill.settings, mill.raise_if_broken
 
 
 def _report(result: Result, outputs: dict[str, str], console: Console, *, json: bool) -> None:
