@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def start(*arguments: object, log: Path, **variables: str) -> subprocess.Popen[b
             stdout=out,
             stderr=out,
             env=os.environ | variables,
+            # As from a terminal: a test run in the background of a script ignores Ctrl-C, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - the tests hold no locks
         )
 
 
