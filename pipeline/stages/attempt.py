@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline import keys
-from pipeline.errors import PermanentError, PipelineError, ResourceError, TransientError
+from pipeline.errors import PermanentError, PipelineError, ResourceError, TransientError, WorldError
 from pipeline.job import Failure, Work
 from pipeline.stages import Ports
 from pipeline.stages.completion import advance
@@ -29,8 +29,8 @@ class Later:
 
 
 def decide(error: Exception, tries: int, max_attempts: int) -> Fail | Later:
-    """What an error leads to. `tries` counts this one; an outage (TransientError) never counts."""
-    if isinstance(error, TransientError):
+    """What an error leads to. `tries` counts this one; an outage or a crippled worker never counts."""
+    if isinstance(error, TransientError | WorldError):
         return Later(counted=False)
     if isinstance(error, PermanentError):
         return Fail(Failure(error="permanent", reason=error.reason, detail=error.detail, attempts=max(tries, 1)))

@@ -59,8 +59,12 @@ class EngineRecognizer:
 
 
 def gate(settings: Speech) -> Callable[[Clip], Activity]:
-    """What decides whether a clip holds speech."""
-    return assess if settings.gate == "vad" else _everything
+    """What decides whether a clip holds speech, ready for use. Raises WorldError when its libraries are missing."""
+    if settings.gate == "none":
+        return _everything
+    seconds = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    assess(np.sin(2 * np.pi * 440 * seconds).astype(np.float32))  # loads the libraries now, not in the first segment
+    return assess
 
 
 def _everything(clip: Clip) -> Activity:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline import keys
-from pipeline.errors import PermanentError, ResourceError, TransientError
+from pipeline.errors import PermanentError, ResourceError, TransientError, WorldError
 from pipeline.job import ANSWERED, Failure, Result, Work
 from pipeline.ledger import MemoryLedger
 from pipeline.stages import Ports
@@ -18,6 +18,7 @@ INFER = Work(stage="infer", job=a_job().id, window=0, index=0)
     [
         (TransientError("away"), 1, Later(counted=False)),  # an outage never counts
         (TransientError("away"), 99, Later(counted=False)),  # however long it lasts
+        (WorldError("no ffmpeg"), 1, Later(counted=False)),  # the worker's fault, not the file's
         (PermanentError("bad"), 1, Fail(Failure(error="permanent", reason="bad"))),  # no use in trying again
         (ResourceError("big"), 1, Later(counted=True)),  # smaller next time
         (ResourceError("big"), 3, Fail(Failure(error="resource", reason="big", attempts=3))),
