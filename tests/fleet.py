@@ -68,6 +68,11 @@ class Fleet:
             child.kill()
         return bool(children)
 
+    def is_inferring(self) -> bool:
+        """Whether segments are in the hands of an infer worker right now."""
+        with redis.Redis.from_url(self.settings.redis.url.get_secret_value()) as client:
+            return any(True for _ in client.scan_iter(f"{self.settings.redis.namespace}:ledger:lease:infer.*"))
+
     def flush_redis(self) -> None:
         with redis.Redis.from_url(self.settings.redis.url.get_secret_value()) as client:
             client.flushall()

@@ -59,11 +59,11 @@ def some_are_answered(fleet: Fleet, jobs: list[str], most: int = NUM_FILES) -> b
 
 
 def after_progress(fleet: Fleet, jobs: list[str], strike: Callable[[], object]) -> None:
-    """Wait until some jobs have ended, then strike."""
+    """Wait until some jobs have ended and segments are being worked on, then strike."""
     deadline = time.monotonic() + 60
-    while not some_are_answered(fleet, jobs):
+    while not (some_are_answered(fleet, jobs) and fleet.is_inferring()):
         assert time.monotonic() < deadline, fleet.logs()
-        time.sleep(0.02)
+        time.sleep(0.01)
     strike()
 
 
