@@ -15,7 +15,7 @@ _UNCUT = 1.5  # windows that a file may be long and still be one
 #: Formats without an index: ffmpeg reads them from the start to find a place, so that each window costs more than the
 #: one before it. No more than so many windows keep that below a tenth of the decoding.
 _WITHOUT_INDEX = frozenset({"mp3", "aac", "ac3", "eac3", "amr"})
-_MAX_WITHOUT_INDEX = 10
+_MAX_WITHOUT_INDEX = 6
 
 
 def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: Ffmpeg) -> tuple[Window, ...]:

@@ -132,11 +132,11 @@ def test_windows_cover_the_file_and_their_clips_repeat(talking: Path, tmp_path: 
     assert sum(clip.end - clip.start for clip in runs[0]) > 90
 
 
-def test_a_format_without_an_index_is_cut_into_ten_windows_at_most(
+def test_a_format_without_an_index_is_cut_into_six_windows_at_most(
     talking: Path, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
     path = encode(ffmpeg, talking, tmp_path / "a.mp3")
-    assert len(choose_windows(path, probe(path, ffmpeg), 5, ffmpeg)) == 10
+    assert len(choose_windows(path, probe(path, ffmpeg), 5, ffmpeg)) == 6
     many = choose_windows(talking, probe(talking, ffmpeg), 5, ffmpeg)
     assert len(many) == 20
     assert all(window.end is None or window.start < window.end for window in many)
