@@ -1,5 +1,8 @@
 """Every error of the mill, split by what its catcher should do about it."""
 
+#: Exit status of a worker that starting again would not help (EX_CONFIG of sysexits.h).
+MISCONFIGURED = 78
+
 
 class ReelmillError(Exception):
     """Root of all errors that reelmill raises on purpose."""

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+SAMPLE_RATE = 16_000  # Hz, of every segment: mono s16le in the bucket, float32 in an engine
+
 Seconds = float
 Stage = Literal["prepare", "cut", "infer", "finish"]
 Status = Literal["done", "partial", "failed", "cancelled"]

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from pipeline.daemon import bound_to_parent, write_private
-from pipeline.errors import UsageError, WorldError
+from pipeline.errors import MISCONFIGURED, UsageError, WorldError
 from pipeline.services import SeaweedFS, Valkey
 from pipeline.settings import S3, Group, Redis, Settings, child_environment
 from pipeline.store import open_store
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 ROLES = ("prepare", "infer", "steward")
 CONNECTION = "connection.json"
 LOCK = "mill.lock"
-#: Exit status of a worker that says its configuration is wrong: starting it again would not help.
-MISCONFIGURED = 78
 #: A worker that dies this often, each time this soon after its start, is given up.
 MAX_QUICK_DEATHS = 5
 QUICK_SECONDS = 20

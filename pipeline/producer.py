@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from glob import glob
@@ -11,13 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import keys
-from pipeline.errors import MissingObjectError, PermanentError, UsageError
+from pipeline.errors import MissingObjectError, PermanentError, TransientError, UsageError
 from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Work
 from pipeline.settings import Settings
 from pipeline.stages import Ports
 from pipeline.stages.completion import Survey, survey
+from pipeline.stages.finish import outputs
 
-State = Literal["waiting", "running", "done", "partial", "failed", "cancelled", "unknown"]
+log = logging.getLogger(__name__)
+
+State = Literal["waiting", "running", "done", "partial", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class Producer:
         if not seen.finished and self._store.exists(keys.open_marker(job)):
             raise UsageError(f"job {job} has not ended yet")
         # Whoever stops here half way can ask again: the job is then neither open nor ended.
-        self._store.delete([*self._taken_back(seen, everything=everything), keys.result(job)])
+        self._store.delete(self._taken_back(seen, everything=everything))
         self._ports.ledger.close_job(job)
         self._open(job)
 
@@ -89,7 +94,8 @@ class Producer:
         if self._store.exists(keys.result(job)):
             raise UsageError(f"job {job} has already ended")
         self._store.create(keys.cancelled(job), b"{}\n")
-        self._ports.send(Work(stage="finish", job=job))
+        with _without_redis():
+            self._ports.send(Work(stage="finish", job=job))
 
     def jobs(self) -> list[str]:
         """Ids of all jobs in the bucket."""
@@ -119,7 +125,7 @@ class Producer:
             result = self.result(job)
             seconds = result.media.duration or 0.0
             return Standing(job, name, result.status, seconds, seconds, error=result.error)
-        figures = self._ports.ledger.figures(job)
+        figures = self.figures(job)
         seen = survey(self._store, job)
         num_segments = sum(len(plan.segments) for plan in seen.planned.values() if isinstance(plan, Plan))
         return Standing(
@@ -141,8 +147,10 @@ class Producer:
         return self._store.address(key)
 
     def figures(self, job: str) -> dict[str, float]:
-        """Live figures of a job: `seconds` of media, `done` seconds, `segments`, `answers`. Cheap; may be empty."""
-        return self._ports.ledger.figures(job)
+        """Live figures of a job: `seconds` of media, and of those `done`. Cheap; empty when the ledger has none."""
+        with _without_redis():
+            return self._ports.ledger.figures(job)
+        return {}
 
     def quarantined(self) -> Iterator[Result]:
         """Results of all jobs that hold something which cannot succeed."""
@@ -151,8 +159,9 @@ class Producer:
 
     def _open(self, job: str) -> None:
         self._store.create(keys.open_marker(job), b"")
-        if self._ports.ledger.admit(job, self._most_in_flight):
-            self._ports.send(Work(stage="prepare", job=job))
+        with _without_redis():
+            if self._ports.ledger.admit(job, self._most_in_flight):
+                self._ports.send(Work(stage="prepare", job=job))
 
     def _upload(self, path: Path, name: str) -> Media:
         before = path.stat()
@@ -169,8 +178,7 @@ class Producer:
 
     def _taken_back(self, seen: Survey, *, everything: bool) -> Iterator[str]:
         yield from (keys.cancelled(seen.job), keys.quarantine(seen.job))
-        for suffix in ("txt", "srt", "vtt"):
-            yield keys.transcript(seen.job, suffix)
+        yield from outputs(seen.job).values()
         if everything or isinstance(seen.prepared, Failure):
             yield keys.windows(seen.job)
         renewed = {window for window, plan in seen.planned.items() if everything or _is_damaged(plan)}
@@ -179,6 +187,15 @@ class Producer:
             key = keys.answer(seen.job, *place)
             if place[0] in renewed or isinstance(ANSWERED.validate_json(self._store.get(key)), Failure):
                 yield key
+
+
+@contextmanager
+def _without_redis() -> Iterator[None]:
+    """What is done here only hurries things: the steward does it as well, from the bucket, when Redis is back."""
+    try:
+        yield
+    except TransientError as error:
+        log.warning("%s; the job is safe in the object store and goes on when it is back", error)
 
 
 def _is_damaged(plan: Plan | Failure) -> bool:

@@ -35,8 +35,6 @@ class Serving:
     ) -> None:
         self.engine = engine
         self.origin: Origin | None = None
-        self.num_batches = 0
-        self.num_batched = 0
         self._before = before
         self._on_stall = on_stall
         self._clock = clock
@@ -122,8 +120,6 @@ class Serving:
             size = len(batch) // 2 if isinstance(error, ResourceError) else 1
             parts = [batch[start : start + size] for start in range(0, len(batch), size)]
             return [outcome for part in parts for outcome in self._generate(engine, part)]
-        self.num_batches += 1
-        self.num_batched += len(batch)
         self._progress_at = self._clock()
         if len(outcomes) != len(batch):
             return [ResourceError("the engine lost count of its batch") for _ in batch]
@@ -146,8 +142,6 @@ class Serving:
         try:
             if joining:
                 engine.admit(joining)
-                self.num_batches += 1
-                self.num_batched += len(joining)
             ended = dict(engine.step()) if self._running else {}
         except Exception as error:
             log.exception("the engine failed with %d requests in it", len(self._running))

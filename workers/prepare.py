@@ -11,6 +11,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from pipeline import engines
 from pipeline.broker import PREPARE_QUEUES, SOFT_LIMIT_SECONDS
 from pipeline.errors import ResourceError
+from pipeline.fleet import open_ports
 from pipeline.job import Work
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
@@ -22,7 +23,7 @@ from pipeline.stages.finish import finish
 from pipeline.stages.prepare import prepare
 from pipeline.stages.source import MediaSource
 from pipeline.store import ObjectStore
-from workers.app import open_ports, work_of, worker_app
+from workers.app import work_of, worker_app
 
 #: A child above this is replaced after its task, kB.
 MAX_CHILD_KB = 350_000

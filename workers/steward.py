@@ -9,10 +9,10 @@ import threading
 
 from pipeline.broker import Queues
 from pipeline.errors import TransientError
+from pipeline.fleet import open_ports
 from pipeline.settings import Settings
 from pipeline.stages import Ports
 from pipeline.stages.reconcile import idle, lost, open_jobs
-from workers.app import open_ports
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,23 @@ class Steward:
         """Look once; returns how many messages were sent."""
         jobs = [job for job in open_jobs(self._ports) if self._ports.ledger.admit(job, self._jobs_in_flight)]
         resting = frozenset(idle(jobs, self._ports, self._queues.waiting()))
-        num_sent = 0
-        for job in sorted(resting & self._idle_before):
-            for work in lost(job, self._ports):
-                log.info("sending %s", work.name)
-                self._ports.send(work)
-                num_sent += 1
+        num_sent = sum(self._send_lost(job) for job in sorted(resting & self._idle_before))
         self._idle_before = resting
         return num_sent
+
+    def _send_lost(self, job: str) -> int:
+        try:
+            works = lost(job, self._ports)
+        except TransientError:
+            raise
+        except Exception:
+            # What is stored of this job cannot be read. The others must not wait for whoever mends it.
+            log.exception("cannot make out what job %s lacks", job)
+            return 0
+        for work in works:
+            log.info("sending %s", work.name)
+            self._ports.send(work)
+        return len(works)
 
 
 def run(settings: Settings) -> None:

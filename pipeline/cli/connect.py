@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from pipeline.broker import Queues
 from pipeline.errors import UsageError
-from pipeline.ledger import RedisLedger
+from pipeline.fleet import open_ports
 from pipeline.producer import Producer
 from pipeline.settings import Settings
-from pipeline.stages import Ports
-from pipeline.store import open_store
 
 
 @contextmanager
@@ -36,15 +33,7 @@ def producer(settings: Settings, *, only_look: bool = False) -> Iterator[Produce
 
 def of_fleet(settings: Settings) -> Producer:
     """A producer on real services."""
-    store = open_store(settings.s3)
-    ports = Ports(
-        store=store,
-        ledger=RedisLedger(settings),
-        send=Queues(settings).send,
-        windows_ahead=settings.cutting.windows_ahead,
-        max_attempts=settings.steward.max_attempts,
-    )
-    return Producer(ports, settings)
+    return Producer(open_ports(settings), settings)
 
 
 def local_mode() -> ModuleType:

@@ -1,8 +1,12 @@
 """`run --in-process`: the same stages in this process, a folder as the bucket."""
 
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import engines
+from pipeline.cli import BROKEN_WORLD
 from pipeline.cli.submitting import accepted, submit_each
 from pipeline.inprocess import Mill
 from pipeline.job import Options, Result
@@ -32,7 +36,7 @@ def run_here(
         clip_seconds=engine.capabilities.clip_seconds,
     )
     ledger = MemoryLedger()
-    serving = Serving(engine)
+    serving = Serving(engine, on_stall=_give_up)
     serving.start()
     try:
         mill = Mill(
@@ -53,3 +57,9 @@ def run_here(
     finally:
         serving.stop()
     return [producer.result(job) for job in jobs], producer, num_refused
+
+
+def _give_up(names: Sequence[str]) -> None:
+    """The engine hangs, and a thread cannot be ended: end the process. The same command goes on where it was."""
+    print(f"reelmill: the engine makes no progress with {', '.join(names)}", file=sys.stderr, flush=True)
+    os._exit(BROKEN_WORLD)

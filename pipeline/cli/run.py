@@ -63,7 +63,7 @@ def run(
     raise typer.Exit(ALL_DONE if fine else SOME_FAILED)
 
 
-def up(data_dir: DataDir = None) -> None:
+def up(json: Json = False, data_dir: DataDir = None) -> None:
     """Start a mill (Valkey, SeaweedFS, workers) and keep it up until Ctrl-C."""
     settings = load(data_dir)
     console = Console(stderr=True)
@@ -73,11 +73,19 @@ def up(data_dir: DataDir = None) -> None:
     local = local_mode()
     with local.LocalMill(settings) as mill:
         where = settings.data_dir.absolute()
-        console.print(f"The mill is up in {where} (engine {settings.engine.name}).", soft_wrap=True)
-        console.print(f"  objects      s3://{mill.settings.s3.bucket} at {mill.settings.s3.endpoint}", soft_wrap=True)
-        console.print(f"  credentials  {where / local.CONNECTION}", soft_wrap=True)
-        console.print(f"  logs         {where / 'logs'}", soft_wrap=True)
-        console.print("Submit with `reelmill submit FILE...` in another terminal. Ctrl-C stops it.")
+        facts = {
+            "data_dir": str(where),
+            "engine": settings.engine.name,
+            "objects": f"s3://{mill.settings.s3.bucket} at {mill.settings.s3.endpoint}",
+            "credentials": str(where / local.CONNECTION),
+            "logs": str(where / "logs"),
+        }
+        if json:
+            show.print_json(facts)
+        else:
+            console.print("The mill is up. Submit with `reelmill submit FILE...` elsewhere. Ctrl-C stops it.")
+            for name, fact in facts.items():
+                console.print(f"  {name:<12} {fact}", soft_wrap=True, highlight=False)
         while not stop.wait(0.5):
             mill.raise_if_broken()
         console.print("stopping: work in hand goes back to the queue, what is stored stays")
@@ -144,5 +152,5 @@ def _summary(
     )
     console.print(f"transcripts  {folder.absolute()}{os.sep}", soft_wrap=True)
     where = settings.data_dir.absolute()
-    objects = f"{where / 'bucket'}" if in_process else f"s3://{settings.s3.bucket}/jobs/ (in {where})"
-    console.print(f"objects      {objects}", soft_wrap=True)
+    objects = f"s3://{settings.s3.bucket}/jobs/ ({settings.s3.endpoint or f'in {where}'})"
+    console.print(f"objects      {where / 'bucket' if in_process else objects}", soft_wrap=True)

@@ -17,8 +17,6 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.job import Origin, Span
 from pipeline.settings import Engine as EngineSettings
 
-SAMPLE_RATE = 16_000  # Hz, of every clip that reaches an engine
-
 Clip = NDArray[np.float32]
 Kind = Literal["audio"]
 

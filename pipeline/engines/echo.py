@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.engines import SAMPLE_RATE, Capabilities, Outcome, Reply, Request, StaticEngine
-from pipeline.job import Origin, Span
+from pipeline.engines import Capabilities, Outcome, Reply, Request, StaticEngine
+from pipeline.job import SAMPLE_RATE, Origin, Span
 from pipeline.settings import Engine as EngineSettings
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import ffmpeg
 
 from pipeline.errors import WorldError
-
-SAMPLE_RATE = 16_000  # Hz, of everything that is decoded
+from pipeline.job import SAMPLE_RATE
 
 #: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
 RESAMPLERS: dict[str, dict[str, Any]] = {

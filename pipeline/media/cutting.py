@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.media.arguments import SAMPLE_RATE
+from pipeline.job import SAMPLE_RATE
 from pipeline.media.levels import (
     FRAME_BYTES,
     FRAMES_PER_SECOND,

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.arguments import SAMPLE_RATE
+from pipeline.job import SAMPLE_RATE
 
 FRAMES_PER_SECOND = 50
 FRAME_SAMPLES = SAMPLE_RATE // FRAMES_PER_SECOND

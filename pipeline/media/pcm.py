@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.job import MediaInfo
+from pipeline.job import SAMPLE_RATE, MediaInfo
 from pipeline.media import arguments
-from pipeline.media.arguments import SAMPLE_RATE
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.selftest import resampler

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.errors import PermanentError, PipelineError, WorldError
+from pipeline.job import SAMPLE_RATE
 from pipeline.media import arguments
 from pipeline.media.ffmpeg import Ffmpeg
 
@@ -27,7 +28,7 @@ def resampler(ffmpeg: Ffmpeg) -> str:
         for name in arguments.RESAMPLERS:
             argv = arguments.decode(ffmpeg.ffmpeg, sound, "wav", 0, 0.0, 1.0, resampler=name, video=False)
             pcm, ending = ffmpeg.run(argv, _MAX_BYTES)
-            if len(pcm) == 2 * arguments.SAMPLE_RATE:
+            if len(pcm) == 2 * SAMPLE_RATE:
                 return name
             evidence = ending.stderr
     raise WorldError(f"{ffmpeg.ffmpeg} cannot decode a second of sound: {evidence}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import WorldError
-from pipeline.media.arguments import SAMPLE_RATE
+from pipeline.job import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
 

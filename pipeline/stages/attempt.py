@@ -98,6 +98,5 @@ def fail(work: Work, failure: Failure, ports: Ports) -> None:
     if work.stage == "finish":
         close_failed(work.job, failure, ports)
         return
-    if ports.store.create(keys.outcome(work), failure.to_bytes()):
-        ports.ledger.add(work.job, failures=1)
+    ports.store.create(keys.outcome(work), failure.to_bytes())
     advance(work.job, ports)

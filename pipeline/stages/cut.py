@@ -70,4 +70,4 @@ def _payloads_missing(plan: Plan, job: str, ports: Ports) -> bool:
 def _count(plan: Plan, ports: Ports, job: str) -> None:
     """Sound that holds no segment is done as soon as it is planned."""
     spoken = sum(segment.end - segment.start for segment in plan.segments)
-    ports.ledger.add(job, segments=len(plan.segments), done=max(0.0, plan.end - plan.start - spoken))
+    ports.ledger.add(job, done=max(0.0, plan.end - plan.start - spoken))

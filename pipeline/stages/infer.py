@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 
 from pipeline import keys
-from pipeline.engines import SAMPLE_RATE, Clip, Request
+from pipeline.engines import Clip, Request
 from pipeline.errors import MissingObjectError
-from pipeline.job import Answer, Options, Work
+from pipeline.job import SAMPLE_RATE, Answer, Options, Work
 from pipeline.media.speech import Activity, assess
 from pipeline.serving import Serving
 from pipeline.settings import Speech
@@ -84,6 +84,6 @@ def infer(work: Work, ports: Ports, recognizer: Recognizer, tries: int = 0) -> N
             return
         answer = recognizer.recognize(work.name, pcm, read_job(ports, work.job).options, tries)
         if ports.store.create(key, answer.to_bytes()):
-            ports.ledger.add(work.job, answers=1, done=len(pcm) / BYTES_PER_SECOND)
+            ports.ledger.add(work.job, done=len(pcm) / BYTES_PER_SECOND)
     if window_closed(work.job, work.window, ports):
         advance(work.job, ports)

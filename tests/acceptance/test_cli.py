@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -194,9 +192,3 @@ def test_a_mill_whose_engine_cannot_start_says_why_and_stops(tmp_path: Path, noi
     done = reelmill("run", noise, "--data-dir", tmp_path / "data", REELMILL_ENGINE__MODEL=str(tmp_path / "none"))
     assert done.returncode == 3
     assert "there is no directory" in done.stderr
-
-
-def test_importing_the_command_line_for_a_submission_stays_light() -> None:
-    code = "import sys, pipeline.cli.jobs; print('librosa' in sys.modules, 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]

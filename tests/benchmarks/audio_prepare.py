@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.job import Window
-from pipeline.media.arguments import RESAMPLERS, SAMPLE_RATE
+from pipeline.job import SAMPLE_RATE, Window
+from pipeline.media.arguments import RESAMPLERS
 from pipeline.media.audio import WindowCut
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm

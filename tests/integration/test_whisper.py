@@ -1,13 +1,11 @@
 """The whisper engine with its packaged weights, on people's speech."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from speech import TWO_CITIES, librivox, word_error_rate
 
 from pipeline.engines import Clip, Reply, Request
 from pipeline.engines.whisper import WhisperEngine, create
@@ -15,6 +13,8 @@ from pipeline.engines.whisper.weights import PACKAGED, PACKAGED_SHA256, locate, 
 from pipeline.errors import PermanentError, ResourceError, UsageError, WorldError
 from pipeline.sample import speech_sample
 from pipeline.settings import Engine
+from tests.conftest import unavailable
+from tests.speech import TWO_CITIES, librivox, word_error_rate
 
 RATE = 16_000
 
@@ -35,9 +35,7 @@ def clips() -> list[tuple[Clip, str]]:
     try:
         return [(decode_audio(str(path)), text) for path, text in librivox()]
     except LookupError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+        unavailable(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +46,7 @@ def reading() -> Clip:
     try:
         clip: Clip = decode_audio(str(speech_sample()))
     except UsageError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+        unavailable(str(error))
     return clip
 
 

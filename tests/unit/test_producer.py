@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import keys
-from pipeline.errors import PermanentError, UsageError
+from pipeline.errors import PermanentError, TransientError, UsageError
 from pipeline.job import Failure, Options, Work
 from pipeline.ledger import MemoryLedger
 from pipeline.producer import Producer, gather
@@ -160,6 +160,18 @@ def test_a_submit_that_died_before_the_job_was_opened_is_mended_by_the_next(shop
     shop.submit()
     assert due(survey(shop.store, job), 4) == (Work(stage="prepare", job=job),)
     assert job in shop.producer.open_jobs()
+
+
+def test_a_job_is_accepted_while_redis_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*arguments: object) -> None:
+        raise TransientError("Redis cannot be reached")
+
+    for name in ("admit", "figures"):
+        monkeypatch.setattr(shop.ports.ledger, name, away)
+    job = shop.submit()
+    assert job in shop.producer.open_jobs()
+    assert shop.producer.standing(job).state == "waiting"
+    assert due(survey(shop.store, job), 4) == (Work(stage="prepare", job=job),), "the steward sends it from the bucket"
 
 
 def test_a_file_that_cannot_be_read_is_told_in_plain_words(shop: Shop, tmp_path: Path) -> None:

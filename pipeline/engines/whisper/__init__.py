@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines import SAMPLE_RATE, Capabilities, Outcome, Request, StaticEngine
+from pipeline.engines import Capabilities, Outcome, Request, StaticEngine
 from pipeline.engines.whisper.decode import WINDOW_SECONDS, Decoder
 from pipeline.engines.whisper.weights import INSTALL, locate
 from pipeline.errors import PermanentError, ResourceError, WorldError
-from pipeline.job import Origin
+from pipeline.job import SAMPLE_RATE, Origin
 from pipeline.settings import Engine as EngineSettings
 
 MAX_SAMPLES = int((WINDOW_SECONDS + 0.1) * SAMPLE_RATE)  # cutting may round up by a little

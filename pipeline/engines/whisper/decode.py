@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines import SAMPLE_RATE, Clip, Reply
+from pipeline.engines import Clip, Reply
 from pipeline.engines.whisper.marks import Hypothesis, Piece, best, split
-from pipeline.job import Span
+from pipeline.job import SAMPLE_RATE, Span
 
 WINDOW_SECONDS = 30  # what the encoder sees at once, always: shorter sound is padded
 BEAM_SIZE = 5

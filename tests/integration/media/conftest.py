@@ -9,6 +9,7 @@ from pipeline.job import MediaInfo, Window
 from pipeline.media.audio import SpeechClip, WindowCut
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.settings import Settings
+from tests.conftest import unavailable
 from tests.media_samples import beeps, noise_bursts, write_wav
 
 
@@ -17,7 +18,7 @@ def ffmpeg() -> Ffmpeg:
     try:
         return Ffmpeg.locate(Settings())
     except WorldError as error:
-        pytest.skip(str(error))
+        unavailable(str(error))
 
 
 @pytest.fixture(scope="session")
