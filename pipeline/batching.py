@@ -4,7 +4,7 @@ Decisions only: no threads, no torch, no clock but the `now` it is given. `pipel
 """
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 from itertools import count
 
 from pipeline.engines import Capabilities, Kind, Request
@@ -62,6 +62,11 @@ class Batcher:
             if len(taken) >= slots or (batch and batch[0].alone):
                 break
         return taken
+
+    def peek(self, most: int) -> list[Request]:
+        """The oldest that wait, without those that must be alone; they stay where they are."""
+        waiting = [item for (_, alone), queue in self._queues.items() if not alone for item in queue]
+        return [item.request for item in nsmallest(most, waiting)]
 
     def drain(self) -> list[Request]:
         """Take everything out, for a shutdown."""

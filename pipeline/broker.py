@@ -119,6 +119,13 @@ class Queues:
             raise TransientError("the queue cannot be read", str(error)) from error
         return frozenset(names)
 
+    def depth(self, stage: Stage) -> int:
+        """How much work of a stage is on its queue: one command, whatever its length."""
+        try:
+            return self._client.llen(self._prefix + stage)
+        except redis.RedisError as error:
+            raise TransientError("the queue cannot be read", str(error)) from error
+
     def close(self) -> None:
         self._client.close()
         self._app.close()

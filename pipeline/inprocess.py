@@ -11,7 +11,7 @@ from pipeline.stages import Ports
 from pipeline.stages.attempt import attempt
 from pipeline.stages.cut import cut
 from pipeline.stages.finish import finish
-from pipeline.stages.infer import Recognizer, infer
+from pipeline.stages.infer import Answerer, infer
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reconcile import lost, open_jobs
 from pipeline.stages.source import Source
@@ -28,9 +28,9 @@ class Mill:
     Segments are inferred by threads, so that batches reach the engine; media is cut by the calling thread.
     """
 
-    def __init__(self, source: Source, recognizer: Recognizer, *, infer_threads: int) -> None:
+    def __init__(self, source: Source, answerer: Answerer, *, infer_threads: int) -> None:
         self._source = source
-        self._recognizer = recognizer
+        self._answerer = answerer
         self._infer_threads = infer_threads
         self._queue: deque[Work] = deque()
 
@@ -78,4 +78,4 @@ class Mill:
                 attempt(work, ports, lambda tries: finish(work, ports))
 
     def _infer(self, work: Work, ports: Ports) -> None:
-        attempt(work, ports, partial(infer, work, ports, self._recognizer), count=False)
+        attempt(work, ports, partial(infer, work, ports, self._answerer), count=False)

@@ -6,13 +6,15 @@ create-only key: its output, or the Failure it became.
 """
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SAMPLE_RATE = 16_000  # Hz, of every segment: mono s16le in the bucket, float32 in an engine
+SAMPLE_RATE = 16_000  # Hz, of every segment with sound: mono s16le in the bucket, float32 in an engine
 
 Seconds = float
+#: What a segment is made of. `fold`: the answers given so far, put together to be asked about again.
+Kind = Literal["sound", "frames", "scene", "picture", "text", "fold"]
 Stage = Literal["prepare", "cut", "infer", "finish"]
 Status = Literal["done", "partial", "failed", "cancelled"]
 
@@ -41,16 +43,22 @@ class Media(Record):
 
 
 class Options(Record):
-    """What the user may choose for a job."""
+    """What the user may choose for a job. Which of them a task needs or takes, its file in `tasks/` says."""
 
-    language: str | None = None  #: ISO 639-1 hint; None lets the engine decide
+    language: str | None = None  #: ISO 639-1 hint of what is spoken; None lets the engine decide
+    to: str | None = None  #: language to translate into, ISO 639-1 or its English name
+    question: str | None = None
+    json_schema: dict[str, Any] | None = None  #: JSON Schema that an answer must fit
+    speech: bool = False  #: a video is captioned with what is said beside it
+    frames_per_second: float | None = Field(None, gt=0, le=60)  #: of a video; None: the default of the settings
+    variant: str | None = None  #: size of the model, or `auto`; None: the whole of it
 
 
 class Job(Record):
     """One media item, one task, its options. Accepted once its `job.json` is in the bucket."""
 
     id: str
-    task: Literal["transcribe"] = "transcribe"
+    task: str = Field("transcribe", pattern=r"^[a-z]+$")  #: one of the files in `tasks/`
     media: Media
     options: Options = Options()
     engine: str  #: engine and model asked for, as `name:model`; part of the job's identity
@@ -76,22 +84,61 @@ class AudioStream(Record):
     channels: int
 
 
+class VideoStream(Record):
+    """The video stream that frames are taken from, as ffprobe describes it."""
+
+    index: int  #: position among the video streams that are no cover art
+    codec: str
+    width: int  #: pixels, upright
+    height: int
+    start: Seconds = 0.0  #: when its first frame is shown
+
+
+class PictureInfo(Record):
+    """A still picture, as its header describes it."""
+
+    format: str  #: `jpeg`, `png`, `webp` ...
+    width: int  #: pixels, as stored
+    height: int
+
+
 class MediaInfo(Record):
     """What the probe found. A header may lie: these figures serve to plan and to refuse early."""
 
-    demuxer: str  #: the ffmpeg demuxer chosen from the first bytes, forced on every later call
-    duration: Seconds | None  #: what the file promises; None when it promises nothing reliable
-    audio: AudioStream
-    audio_streams: int = 1
-    has_video: bool = False
+    kind: Literal["sound", "video", "picture", "text"] = "sound"
+    demuxer: str = ""  #: the ffmpeg demuxer chosen from the first bytes, forced on every later call
+    duration: Seconds | None = None  #: what the file promises; None when it promises nothing reliable
+    audio: AudioStream | None = None
+    audio_streams: int = 0
+    video: VideoStream | None = None
+    picture: PictureInfo | None = None
+    encoding: str | None = None  #: of a text
+    characters: int | None = None  #: of a text
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether its places are seconds; those of a text are characters, a picture has none."""
+        return self.kind in ("sound", "video")
 
 
 class Window(Record):
-    """A stretch of the media that one worker cuts. `end` None: to the end, however long that turns out to be."""
+    """A stretch of the media that one worker cuts. `end` None: to the end, however long that turns out to be.
+
+    Seconds of a recording or a video; characters of a text.
+    """
 
     index: int
-    start: Seconds
-    end: Seconds | None
+    start: float
+    end: float | None
+
+
+class SegmentLimits(Record):
+    """How large a segment may be for the job's engine."""
+
+    clip_seconds: Seconds = 30.0  #: longest clip of speech
+    images: int = 1  #: most pictures in one segment
+    image_pixels: int = 768  #: side of the square that a picture is fitted into
+    text_characters: int = 8_000  #: longest piece of text
 
 
 class Windows(Record):
@@ -99,26 +146,33 @@ class Windows(Record):
 
     outcome: Literal["windows"] = "windows"
     media: MediaInfo
-    clip_seconds: Seconds  #: longest speech segment the job's engine takes
+    kinds: tuple[Kind, ...] = ("sound",)  #: of the segments that the media is cut into
+    limits: SegmentLimits = SegmentLimits()
     windows: tuple[Window, ...]
+    #: When the answers are put together and asked about again, until one is left: never, if there are several, always.
+    fold: Literal["never", "several", "always"] = "never"
 
 
 class Segment(Record):
-    """What the model takes in one call: a clip of speech of at most `clip_seconds`."""
+    """What the model takes in one call: a clip of speech, a group of frames, a picture, a piece of text."""
 
     window: int
     index: int
-    start: Seconds
-    end: Seconds
+    kind: Kind = "sound"
+    start: float
+    end: float
 
 
 class Plan(Record):
-    """The segments of one window (`plans/<window>.json`), and what is known to be missing from it."""
+    """The segments of one window (`plans/<window>.json`), and what is known to be missing from it.
+
+    The plan of a fold has the number behind the last window's, the next fold the one behind that.
+    """
 
     outcome: Literal["plan"] = "plan"
     window: int
-    start: Seconds
-    end: Seconds  #: where the decoded sound really ended
+    start: float
+    end: float  #: where the decoded media really ended
     segments: tuple[Segment, ...]
     flags: tuple[str, ...] = ()  #: for example `decode_errors`
     missing: Failure | None = None  #: why sound that the file promises after `end` could not be read
@@ -134,12 +188,16 @@ class Span(Record):
 
 
 class Origin(Record):
-    """Which model made an answer."""
+    """Which model made an answer, and how it was asked."""
 
     engine: str
     model: str
     revision: str  #: a hub commit, or the sha256 of the weights
     versions: dict[str, str]  #: of the libraries that shape the text
+    variant: str | None = None  #: size of the model, where it has several
+    adapter: str | None = None  #: LoRA adapter, with its revision
+    precision: str | None = None  #: dtype of the weights and the device they are on
+    prompt: str | None = None  #: sha256 of the words of the prompt, without the media
 
 
 class Answer(Record):
@@ -147,19 +205,24 @@ class Answer(Record):
 
     outcome: Literal["answer"] = "answer"
     spans: tuple[Span, ...]
-    flags: tuple[str, ...] = ()  #: `no_speech`, `suspect`, `quiet`, `clipped`
+    flags: tuple[str, ...] = ()  #: `no_speech`, `suspect`, `quiet`, `clipped`, `cut_short`
     origin: Origin
     language: str | None = None
     attempts: int = 1
 
+    @property
+    def text(self) -> str:
+        return " ".join(span.text for span in self.spans)
+
 
 class TextSegment(Record):
-    """A line of a finished transcript. A stretch that could not be transcribed has `missing` and says why."""
+    """A line of a finished document. A stretch that could not be turned into text has `missing` and says why."""
 
-    start: Seconds
-    end: Seconds
+    start: float
+    end: float
     text: str
-    flags: tuple[str, ...] = ()  #: `missing`, `no_speech`, `suspect`, `quiet`, `clipped`
+    kind: Kind = "sound"  #: what the text was made from
+    flags: tuple[str, ...] = ()  #: `missing`, `no_speech`, `suspect`, `quiet`, `clipped`, `cut_short`
     reason: str | None = None  #: why it is missing
 
 
@@ -167,7 +230,7 @@ class ResultMedia(Record):
     name: str
     sha256: str
     size: int  #: bytes
-    duration: Seconds | None  #: of the sound that was decoded
+    duration: Seconds | None  #: of what was decoded
     info: MediaInfo | None
 
 
@@ -191,7 +254,8 @@ class Result(Record):
     task: str
     media: ResultMedia
     language: str | None
-    text: str
+    text: str  #: the answer that the segments were folded into, or else the text of all of them
+    folded: bool = False
     segments: tuple[TextSegment, ...]
     outputs: dict[str, str]  #: format name -> key in the bucket
     failures: tuple[Failure, ...] = ()

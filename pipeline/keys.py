@@ -36,8 +36,8 @@ def plan(job: str, window: int) -> str:
 
 
 def segment(job: str, window: int, index: int) -> str:
-    """16 kHz mono s16le samples, no header."""
-    return f"{job_prefix(job)}segments/{window:05d}-{index:05d}.pcm"
+    """What `pipeline/payload.py` packs: sound, frames or text."""
+    return f"{job_prefix(job)}segments/{window:05d}-{index:05d}.bin"
 
 
 def answers_of(job: str, window: int) -> str:

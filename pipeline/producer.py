@@ -12,9 +12,10 @@ from glob import glob
 from pathlib import Path
 from typing import Literal
 
-from pipeline import keys
+from pipeline import engines, keys, tasks
 from pipeline.errors import MissingObjectError, PermanentError, TransientError, UsageError
-from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Work
+from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Windows, Work
+from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings
 from pipeline.stages import Ports
 from pipeline.stages.completion import Survey, survey
@@ -46,24 +47,28 @@ class Producer:
         self._ports = ports
         self._store = ports.store
         self._most_in_flight = settings.steward.jobs_in_flight
-        self._engine = f"{settings.engine.name}:{settings.engine.model}"
+        self._engine = settings.engine
 
-    def submit(self, path: Path, name: str, options: Options, *, force: bool = False) -> Job:
+    def submit(self, path: Path, name: str, options: Options, *, task: str = "transcribe", force: bool = False) -> Job:
         """Accept one file as a job, or find that it was accepted before.
 
-        The job's id is derived from its name, content and options. Submitting again what is done changes nothing;
-        what failed or was cancelled is tried again; `force` does everything anew. Raises PermanentError when the
-        file cannot be read.
+        The job's id is derived from its name, content, task and options. Submitting again what is done changes
+        nothing; what failed or was cancelled is tried again; `force` does everything anew. Raises PermanentError when
+        the file cannot be read, UsageError when the task lacks an option or the engine cannot do it.
         """
+        tasks.named(task).check(options)
+        refuse_task(task, self._engine)
         try:
             media = self._upload(path, name)
         except OSError as error:
             raise PermanentError(f"the file cannot be read: {error.strerror}") from error
+        engine = asked_engine(self._engine)
         job = Job(
-            id=job_id(media, options, self._engine),
+            id=job_id(media, task, options, engine),
+            task=task,
             media=media,
             options=options,
-            engine=self._engine,
+            engine=engine,
             submitted_at=datetime.now(UTC),
         )
         if not self._store.create(keys.job(job.id), job.to_bytes()) and self._store.exists(keys.result(job.id)):
@@ -181,7 +186,11 @@ class Producer:
         yield from outputs(seen.job).values()
         if everything or isinstance(seen.prepared, Failure):
             yield keys.windows(seen.job)
-        renewed = {window for window, plan in seen.planned.items() if everything or _is_damaged(plan)}
+        num_windows = len(seen.prepared.windows) if isinstance(seen.prepared, Windows) else 0
+        # Folds are made of the answers of the windows, and are made anew from the new ones.
+        renewed = {
+            window for window, plan in seen.planned.items() if everything or _is_damaged(plan) or window >= num_windows
+        }
         yield from (keys.plan(seen.job, window) for window in sorted(renewed))
         for place in sorted(seen.answered):
             key = keys.answer(seen.job, *place)
@@ -202,9 +211,30 @@ def _is_damaged(plan: Plan | Failure) -> bool:
     return isinstance(plan, Failure) or plan.missing is not None
 
 
-def job_id(media: Media, options: Options, engine: str) -> str:
-    """The same name, bytes, options and engine are the same job."""
-    identity = {"name": media.name, "sha256": media.sha256, "options": options.model_dump(), "engine": engine}
+def asked_engine(settings: EngineSettings) -> str:
+    """Engine, model and adapter asked for, as a job carries them."""
+    return ":".join(part for part in (settings.name, settings.model, settings.adapter) if part)
+
+
+def refuse_task(task: str, settings: EngineSettings) -> None:
+    """Raise UsageError when the engine cannot do the task."""
+    can = engines.create(settings).capabilities.tasks
+    if can is not None and task not in can:
+        raise UsageError(
+            f"the engine {settings.name} cannot {task}, only {', '.join(sorted(can))}: choose another with "
+            "REELMILL_ENGINE__NAME, such as gemma3n"
+        )
+
+
+def job_id(media: Media, task: str, options: Options, engine: str) -> str:
+    """The same name, bytes, task, options and engine are the same job."""
+    identity = {
+        "name": media.name,
+        "sha256": media.sha256,
+        "task": task,
+        "options": options.model_dump(exclude_defaults=True),
+        "engine": engine,
+    }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
     return "j" + base64.b32encode(digest[:15]).decode().lower()
 

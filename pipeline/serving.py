@@ -22,7 +22,8 @@ class Serving:
     """Runs an engine behind `submit(request) -> Future[Reply]`.
 
     `before` is told of requests right before the engine gets them (tries are counted there). `on_stall` is called,
-    once, from the watchdog's thread, when the engine made no progress for its `stall_seconds`.
+    once, from the watchdog's thread, when the engine made no progress for its `stall_seconds`. `elsewhere` tells how
+    many requests wait outside of this process, and must answer at once.
     """
 
     def __init__(
@@ -31,14 +32,16 @@ class Serving:
         *,
         before: Callable[[Sequence[Request]], None] = lambda requests: None,
         on_stall: Callable[[Sequence[str]], None] | None = None,
+        elsewhere: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
         self.origin: Origin | None = None
         self._before = before
         self._on_stall = on_stall
+        self._elsewhere = elsewhere
         self._clock = clock
-        self._batcher = Batcher(engine.capabilities)
+        self._batcher = Batcher(engine.capabilities)  # anew once the engine is loaded and knows its device
         self._futures: dict[str, Future[Reply]] = {}
         self._running: dict[str, Request] = {}
         self._changed = threading.Condition()
@@ -50,13 +53,22 @@ class Serving:
     def start(self) -> Origin:
         """Load the engine and begin. Raises whatever its `load` raises."""
         self.origin = self.engine.load()
+        self._batcher = Batcher(self.engine.capabilities)
         self._thread.start()
         self._watchdog.start()
         return self.origin
 
     def submit(self, request: Request) -> "Future[Reply]":
-        """Queue a request. Its Future gives the Reply or raises the PipelineError it became."""
+        """Queue a request. Its Future gives the Reply or raises the PipelineError it became.
+
+        What the engine does with a request before its batch (features, tokens) is done here, by the caller's thread.
+        """
         future: Future[Reply] = Future()
+        try:
+            request = self.engine.prepare(request)
+        except Exception as error:
+            future.set_exception(as_pipeline_error(error))
+            return future
         with self._changed:
             if self._stopping:
                 future.set_exception(TransientError("the engine is shutting down"))
@@ -134,6 +146,8 @@ class Serving:
                     return
                 budget = engine.capabilities.max_cost - sum(request.cost for request in self._running.values())
                 joining = self._batcher.fill(engine.free_slots, budget) if engine.free_slots else []
+                coming = self._batcher.peek(engine.capabilities.max_batch)
+            engine.look_ahead(coming, self._elsewhere())
             if joining and not self._begin(joining):
                 joining = []
             self._advance(engine, joining)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UsageError
@@ -39,20 +39,53 @@ class S3(Group):
     """TLS. Off only for a store on this machine."""
 
 
+#: The model of an engine when none is named.
+DEFAULT_MODELS = {"whisper": "packaged:tiny.en", "gemma3n": "google/gemma-3n-E4B-it"}
+
+
 class Engine(Group):
     name: str = Field("whisper", pattern=r"^[a-z0-9_]+$")
     """One of the files in `pipeline/engines/`."""
-    model: str = "packaged:tiny.en"
-    """A local directory, a hub id, or `packaged:tiny.en` for the weights of the `weights` extra."""
+    model: str = ""
+    """A local directory, a hub id, `packaged:tiny.en` (whisper, from the `weights` extra), or `tiny` (gemma3n, a
+    checkpoint for trying out that comes with reelmill). Empty: the engine's own default."""
+    revision: str | None = None
+    """gemma3n: the commit of the hub model. None: the one that reelmill names in its results on first use."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """gemma3n: dtype of the weights. auto: bfloat16 on a GPU, float32 on a CPU."""
+    host_embeddings: bool = True
+    """gemma3n: keep the per-layer embedding table (4.4 GiB of E4B) in the host's memory, shared by all processes."""
+    adapter: str | None = None
+    """gemma3n: a LoRA adapter, a directory or a hub id."""
+    batching: Literal["continuous", "static"] = "continuous"
+    """gemma3n: requests join and leave the running batch, or wait for the longest of theirs."""
+    context_tokens: int = Field(4096, ge=64, le=32_768)
+    """gemma3n: most tokens of one segment, input and output together. A slot of the batch holds as many."""
+    promised_seconds: float = Field(300, gt=0)
+    """gemma3n: jobs with `--variant auto` get a smaller model while what waits would take longer than this."""
+    url: str = ""
+    """openai: where the server is, such as http://gpu-host:8000/v1"""
+    api_key: SecretStr = SecretStr("")
+    """openai: its key, if it wants one."""
+    request_seconds: float = Field(300, gt=0)
+    """openai: how long one request may take."""
     threads: int = Field(0, ge=0)
     """CPU threads of the engine. 0: all cores."""
-    max_batch: int = Field(8, ge=1)
-    """Segments in one batch."""
+    max_batch: int = Field(0, ge=0)
+    """Segments in one batch, or requests at once on an openai server. 0: 64 on a GPU or a server, 8 on a CPU."""
     batch_wait: float = Field(0.05, ge=0)
     """Seconds the oldest segment waits for others to share its batch."""
     stall_seconds: float = Field(300, gt=0)
     """Seconds without progress of the engine after which its process is ended and started anew."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_model(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("model"):
+            return given
+        name = given.get("name", "whisper")
+        return {**given, "model": DEFAULT_MODELS.get(name, name)}
 
 
 class Workers(Group):
@@ -73,6 +106,13 @@ class Cutting(Group):
     """Windows of one job that may be cut but not yet answered: bounds the temporary objects."""
 
 
+class Video(Group):
+    frames_per_second: float = Field(1.0, gt=0, le=60)
+    """Frames that a job samples from each second of a video, if it does not say."""
+    frames_per_segment: int = Field(8, ge=1)
+    """Most frames in one request; fewer where the engine takes fewer."""
+
+
 class Speech(Group):
     gate: Literal["vad", "none"] = "vad"
     """What decides which clips hold speech: a voice activity detector, or nothing (every sound goes to the engine)."""
@@ -87,6 +127,10 @@ class Limits(Group):
     channels: int = 32
     sample_rate: int = 384_000
     """Hz"""
+    pixels: int = 200_000_000
+    """of one picture or frame"""
+    text_bytes: int = 20_000_000
+    """of a text document"""
     channel_samples: float = 24 * 3600 * 48_000 * 2
     """duration x sample rate x channels: how much a small file may blow up to."""
     process_seconds: float = 1800
@@ -120,6 +164,7 @@ class Settings(BaseSettings):
     engine: Engine = Engine()
     workers: Workers = Workers()
     cutting: Cutting = Cutting()
+    video: Video = Video()
     speech: Speech = Speech()
     limits: Limits = Limits()
     steward: Steward = Steward()

@@ -7,8 +7,21 @@ from pathlib import Path
 
 from pipeline import keys
 from pipeline.errors import MissingObjectError
-from pipeline.job import Answer, AudioStream, Failure, Job, Media, MediaInfo, Options, Origin, Span, Window, Windows
-from pipeline.media.audio import SpeechClip
+from pipeline.job import (
+    Answer,
+    AudioStream,
+    Failure,
+    Job,
+    Media,
+    MediaInfo,
+    Origin,
+    SegmentLimits,
+    Span,
+    Window,
+    Windows,
+)
+from pipeline.payload import Payload, Piece
+from pipeline.tasks import Fold
 
 ORIGIN = Origin(engine="fake", model="fake", revision="1", versions={})
 
@@ -68,17 +81,20 @@ class FakeCut:
         self._num_clips = num_clips
         self.end = window.start + num_clips
 
-    def __iter__(self) -> Iterator[SpeechClip]:
+    def __iter__(self) -> Iterator[Piece]:
         for number in range(self._num_clips):
             start = self._window.start + number
-            yield SpeechClip(start=start, end=start + 1.0, pcm=int(start).to_bytes(2, "little") * 16_000)
+            pcm = int(start).to_bytes(2, "little") * 16_000
+            yield Piece(start=start, end=start + 1.0, payload=Payload(kind="sound", pcm=pcm, covers=1.0))
 
 
 class FakeSource:
-    """Media of `clips_per_window` one-second clips in each window."""
+    """Media of `clips_per_window` one-second clips in each window, and the folds that are wanted behind them."""
 
-    def __init__(self, clips_per_window: tuple[int, ...]) -> None:
+    def __init__(self, clips_per_window: tuple[int, ...], fold: Fold = "never", text_characters: int = 8000) -> None:
         self._clips = clips_per_window
+        self._fold = fold
+        self._limits = SegmentLimits(text_characters=text_characters)
 
     def prepare(self, job: Job) -> Windows:
         starts = [100.0 * number for number in range(len(self._clips))]
@@ -89,7 +105,8 @@ class FakeSource:
                 duration=100.0 * len(self._clips),
                 audio=AudioStream(index=0, codec="pcm", sample_rate=16_000, channels=1),
             ),
-            clip_seconds=30,
+            limits=self._limits,
+            fold=self._fold,
             windows=tuple(
                 Window(index=number, start=start, end=end)
                 for number, (start, end) in enumerate(zip(starts, ends, strict=True))
@@ -97,20 +114,22 @@ class FakeSource:
         )
 
     @contextmanager
-    def cut(self, job: Job, media: MediaInfo, window: Window, clip_seconds: float) -> Iterator[FakeCut]:
+    def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[FakeCut]:
         yield FakeCut(window, self._clips[window.index])
 
 
-class FakeRecognizer:
-    """Says the number that the clip's samples hold, and counts what it was asked."""
+class FakeAnswerer:
+    """Says the number that the clip's samples hold, or the numbers of a fold joined; counts what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def recognize(self, name: str, pcm: bytes, options: Options, tries: int) -> Answer:
+    def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
         self.asked.append(name)
-        number = int.from_bytes(pcm[:2], "little")
-        return Answer(spans=(Span(start=0.0, end=1.0, text=f"word{number}"),), origin=ORIGIN, attempts=tries + 1)
+        text = f"word{int.from_bytes(payload.pcm[:2], 'little')}"
+        if payload.kind == "fold":
+            text = "+".join(line.split("] ")[1].removeprefix("word") for line in payload.text.splitlines())
+        return Answer(spans=(Span(start=0.0, end=1.0, text=text),), origin=ORIGIN, attempts=tries + 1)
 
 
 def a_job(name: str = "a.wav", number: int = 1) -> Job:

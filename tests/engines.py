@@ -3,10 +3,11 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from pipeline.engines import Capabilities, ContinuousEngine, Outcome, Request
+from pipeline.engines import Capabilities, Clip, ContinuousEngine, Outcome, Request, Sound, Turn
 from pipeline.engines.echo import EchoEngine, echo
 from pipeline.errors import PermanentError, ResourceError
 from pipeline.job import Origin
@@ -90,21 +91,19 @@ class ContinuousEcho(ContinuousEngine):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            kinds=frozenset({"audio"}), clip_seconds=30.0, max_batch=self.settings.max_batch, max_cost=1000.0
-        )
+        return Capabilities(kinds=frozenset({"sound"}), max_batch=self.settings.max_batch or 8, max_cost=1000.0)
 
     def load(self) -> Origin:
         return Origin(engine="continuous-echo", model="echo", revision="1", versions={})
 
     @property
     def free_slots(self) -> int:
-        return self.settings.max_batch - len(self._running)
+        return self.capabilities.max_batch - len(self._running)
 
     def admit(self, requests: Sequence[Request]) -> None:
         assert len(requests) <= self.free_slots
         for request in requests:
-            self._running[request.id] = (request, max(1, len(request.clip) // 1_600))
+            self._running[request.id] = (request, max(1, len(request.clips[0]) // 1_600))
 
     def step(self) -> Mapping[str, Outcome]:
         self.occupancy.append(len(self._running))
@@ -122,4 +121,9 @@ def a_request(
     name: str, *, seconds: float = 0.1, deadline: float = 0.0, cost: float = 1.0, alone: bool = False
 ) -> Request:
     clip = np.full(round(seconds * 16_000), 0.25, np.float32)
-    return Request(id=name, kind="audio", clip=clip, deadline=deadline, cost=cost, alone=alone)
+    return replace(about(clip, name), deadline=deadline, cost=cost, alone=alone)
+
+
+def about(clip: Clip, name: str = "1", language: str | None = None) -> Request:
+    """A request to transcribe a clip."""
+    return Request(id=name, turns=(Turn("user", (Sound(clip), "Transcribe the speech.")),), language=language)

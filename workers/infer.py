@@ -7,18 +7,21 @@ steward sends the segments again.
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 
 from pipeline import engines
-from pipeline.broker import INFER_QUEUES
+from pipeline.broker import INFER_QUEUES, Queues
 from pipeline.engines import Request
+from pipeline.errors import TransientError
 from pipeline.fleet import open_ports
 from pipeline.job import Work
 from pipeline.serving import Serving
 from pipeline.settings import Settings
 from pipeline.stages.attempt import attempt
-from pipeline.stages.infer import EngineRecognizer, gate, infer
+from pipeline.stages.infer import AGAIN, EngineAnswerer, gate, infer
 from workers.app import work_of, worker_app
 from workers.prepare import worker_arguments
 
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 #: Batches' worth of segments held at once: one in the engine, one gathering, one being fetched or stored.
 BATCHES_HELD = 3
 STALLED = 70  # exit status
+DEPTH_SECONDS = 2  # between two looks at the queue's length
 
 
 def run(settings: Settings) -> None:
@@ -36,21 +40,22 @@ def run(settings: Settings) -> None:
     ports = open_ports(settings)
 
     def count_tries(requests: Sequence[Request]) -> None:
-        ports.ledger.begin([work_named(request.id) for request in requests])
+        # A second question about an answer belongs to the same try.
+        ports.ledger.begin([work_named(request.id) for request in requests if not request.id.endswith(AGAIN)])
 
     def end_process(names: Sequence[str]) -> None:
         log.critical("the engine made no progress for %g s with %s", settings.engine.stall_seconds, ", ".join(names))
         logging.shutdown()
         os._exit(STALLED)
 
-    serving = Serving(engine, before=count_tries, on_stall=end_process)
+    serving = Serving(engine, before=count_tries, on_stall=end_process, elsewhere=QueueDepth(settings))
     origin = serving.start()
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
-    recognizer = EngineRecognizer(serving, gate(settings.speech))
+    answerer = EngineAnswerer(serving, gate(settings.speech))
 
     def infer_task(job: str, window: int, index: int) -> None:
         work = work_of("infer", job, window, index)
-        attempt(work, ports, partial(infer, work, ports, recognizer), count=False)
+        attempt(work, ports, partial(infer, work, ports, answerer), count=False)
 
     app.task(name="infer")(infer_task)
     threads = settings.workers.infer_threads or BATCHES_HELD * engine.capabilities.max_batch
@@ -60,8 +65,28 @@ def run(settings: Settings) -> None:
         serving.stop()
 
 
+class QueueDepth:
+    """How many segments wait on the queue, as last seen; calling it never waits for Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._queues = Queues(settings)
+        self._seen = 0
+        threading.Thread(target=self._look, name="queue-depth", daemon=True).start()
+
+    def __call__(self) -> int:
+        return self._seen
+
+    def _look(self) -> None:
+        while True:
+            try:
+                self._seen = self._queues.depth("infer")
+            except TransientError as error:
+                log.debug("%s: %s", error, error.detail)
+            time.sleep(DEPTH_SECONDS)
+
+
 def work_named(name: str) -> Work:
     """The infer work behind a request's id."""
-    _, job, numbers = name.split(".")
+    _, job, numbers, *_ = name.split(".")
     window, index = numbers.split("-")
     return Work(stage="infer", job=job, window=int(window), index=int(index))

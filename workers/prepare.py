@@ -37,7 +37,7 @@ def media_source(settings: Settings, store: ObjectStore) -> MediaSource:
         MediaCache(cache_dir, settings.workers.cache_bytes),
         Ffmpeg.locate(settings),
         window_seconds=settings.cutting.window_seconds,
-        clip_seconds=engines.create(settings.engine).capabilities.clip_seconds,
+        engine=engines.create(settings.engine).capabilities,
     )
 
 

@@ -12,11 +12,11 @@ ALL_DONE, SOME_FAILED, WRONG_USAGE, BROKEN_WORLD, INTERRUPTED = 0, 1, 2, 3, 130
 
 def build() -> typer.Typer:
     """The application with all its commands."""
-    from pipeline.cli import inspect, jobs, run
+    from pipeline.cli import inspect, jobs, lists, run
 
     app = typer.Typer(
         name="reelmill",
-        help="Turn archives of audio and video into text. Exit status: 0 all done, 1 some failed, "
+        help="Turn archives of audio, video and images into text. Exit status: 0 all done, 1 some failed, "
         "2 wrong usage, 3 the world is broken.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -25,6 +25,7 @@ def build() -> typer.Typer:
     run.add_to(app)
     jobs.add_to(app)
     inspect.add_to(app)
+    lists.add_to(app)
     return app
 
 

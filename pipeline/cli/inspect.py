@@ -32,7 +32,7 @@ def plan(paths: Paths, json: Json = False, data_dir: DataDir = None) -> None:
 
     settings = load(data_dir)
     ffmpeg = Ffmpeg.locate(settings)
-    clip_seconds = engines.create(settings.engine).capabilities.clip_seconds
+    clip_seconds = engines.create(settings.engine).capabilities.limits.clip_seconds
     rows: list[dict[str, Any]] = []
     for path, name in chosen_files(paths):
         try:
@@ -101,9 +101,10 @@ def _ffmpeg(settings: Settings) -> str:
 def _engine(settings: Settings) -> str:
     engine = engines.create(settings.engine)
     origin = engine.load()
+    remarks = "".join(f"; {remark}" for remark in engine.remarks)
     engine.close()
     versions = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
-    return f"{origin.engine}, model {origin.model}, revision {origin.revision[:12]}, {versions}"
+    return f"{origin.engine}, model {origin.model}, revision {origin.revision[:12]}, {versions}{remarks}"
 
 
 def _services(settings: Settings) -> str:

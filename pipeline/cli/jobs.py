@@ -9,12 +9,28 @@ from rich.console import Console
 
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import producer as connected
-from pipeline.cli.options import DataDir, Force, JobIds, Json, Language, Paths, load
+from pipeline.cli.options import (
+    DataDir,
+    Force,
+    FramesPerSecond,
+    JobIds,
+    Json,
+    Language,
+    Paths,
+    Question,
+    Schema,
+    Speech,
+    TaskName,
+    To,
+    Variant,
+    load,
+    order_of,
+)
 from pipeline.cli.saving import save
 from pipeline.cli.submitting import Refused, chosen_files, submit_each
 from pipeline.cli.waiting import wait as wait_for
 from pipeline.errors import UsageError
-from pipeline.job import Options, Result
+from pipeline.job import Result
 from pipeline.producer import Producer
 
 
@@ -29,13 +45,35 @@ def add_to(app: typer.Typer) -> None:
 
 
 def submit(
-    paths: Paths, language: Language = None, force: Force = False, json: Json = False, data_dir: DataDir = None
+    paths: Paths,
+    task: TaskName = "transcribe",
+    language: Language = None,
+    to: To = None,
+    question: Question = None,
+    schema: Schema = None,
+    speech: Speech = False,
+    frames_per_second: FramesPerSecond = None,
+    variant: Variant = None,
+    force: Force = False,
+    json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Hand files to a mill and return: prints a job id for each."""
+    order = order_of(
+        task,
+        force=force,
+        language=language,
+        to=to,
+        question=question,
+        schema=schema,
+        speech=speech,
+        frames_per_second=frames_per_second,
+        variant=variant,
+    )
     files = chosen_files(paths)
     with connected(load(data_dir)) as producer:
         num_refused = 0
-        for submitted in submit_each(producer, files, Options(language=language), force=force):
+        for submitted in submit_each(producer, files, order):
             if isinstance(submitted, Refused):
                 num_refused += 1
                 show.print_refused(submitted.name, submitted.reason, json=json)

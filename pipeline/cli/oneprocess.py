@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline import engines
 from pipeline.cli import BROKEN_WORLD
-from pipeline.cli.submitting import accepted, submit_each
+from pipeline.cli.submitting import Order, accepted, submit_each
 from pipeline.inprocess import Mill
-from pipeline.job import Options, Result
+from pipeline.job import Result
 from pipeline.ledger import MemoryLedger
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
@@ -17,15 +17,15 @@ from pipeline.producer import Producer
 from pipeline.serving import Serving
 from pipeline.settings import Settings
 from pipeline.stages import Ports
-from pipeline.stages.infer import EngineRecognizer, gate
+from pipeline.stages.infer import EngineAnswerer, gate
 from pipeline.stages.source import MediaSource
 from pipeline.store import DirectoryStore
 
 
 def run_here(
-    settings: Settings, files: list[tuple[Path, str]], options: Options, *, force: bool, json: bool
+    settings: Settings, files: list[tuple[Path, str]], order: Order, *, json: bool
 ) -> tuple[list[Result], Producer, int]:
-    """Transcribe files without Redis, S3 or workers. Raises WorldError when the engine or ffmpeg is missing."""
+    """Do the work on files without Redis, S3 or workers. Raises WorldError when the engine or ffmpeg is missing."""
     store = DirectoryStore(settings.data_dir / "bucket")
     engine = engines.create(settings.engine)
     source = MediaSource(
@@ -33,7 +33,7 @@ def run_here(
         MediaCache(settings.data_dir / "cache", settings.workers.cache_bytes),
         Ffmpeg.locate(settings),
         window_seconds=settings.cutting.window_seconds,
-        clip_seconds=engine.capabilities.clip_seconds,
+        engine=engine.capabilities,
     )
     ledger = MemoryLedger()
     serving = Serving(engine, on_stall=_give_up)
@@ -41,7 +41,7 @@ def run_here(
     try:
         mill = Mill(
             source,
-            EngineRecognizer(serving, gate(settings.speech)),
+            EngineAnswerer(serving, gate(settings.speech)),
             infer_threads=settings.workers.infer_threads or 2 * engine.capabilities.max_batch,
         )
         ports = Ports(
@@ -52,7 +52,7 @@ def run_here(
             max_attempts=settings.steward.max_attempts,
         )
         producer = Producer(ports, settings)
-        jobs, num_refused = accepted(submit_each(producer, files, options, force=force), json=json)
+        jobs, num_refused = accepted(submit_each(producer, files, order), json=json)
         mill.run(ports)
     finally:
         serving.stop()

@@ -1,11 +1,16 @@
 """Options that several commands share."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from pipeline import settings as configuration
+from pipeline import tasks
+from pipeline.cli.submitting import Order
+from pipeline.errors import UsageError
+from pipeline.job import Options
 from pipeline.settings import Settings
 
 Paths = Annotated[list[str], typer.Argument(help="Files, folders (taken whole) or globs.", show_default=False)]
@@ -19,10 +24,58 @@ Language = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--language", help="Language spoken (ISO 639-1, such as en). Default: the engine decides."),
 ]
+TaskName = Annotated[str, typer.Option("--task", help="What to do; `reelmill tasks` lists what there is.")]
+To = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--to", help="translate: the language to translate into, as ISO 639-1 or its English name."),
+]
+Question = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--question", help="ask: the question."),
+]
+Schema = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--schema", help="ask: a file with the JSON Schema that the answer must fit."),
+]
+Speech = Annotated[bool, typer.Option("--speech", help="caption: also what is said in a video, on the same timeline.")]
+FramesPerSecond = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--frames-per-second", help="Frames looked at in each second of a video."),
+]
+Variant = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--variant", help="Size of the model (e4b, e2b, ...), or auto: smaller while much waits."),
+]
+Adapter = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--adapter", help="A LoRA adapter for the model: a directory or a hub id."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Do anew what is already done.")]
 
 
-def load(data_dir: Path | None) -> Settings:
-    """Settings from the environment, with the data directory of the command line."""
+def load(data_dir: Path | None, adapter: str | None = None) -> Settings:
+    """Settings from the environment, with the data directory and the adapter of the command line."""
     settings = configuration.load()
-    return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
+    if data_dir is not None:
+        settings = settings.model_copy(update={"data_dir": data_dir})
+    if adapter is not None:
+        settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"adapter": adapter})})
+    return settings
+
+
+def order_of(task: str, *, force: bool, schema: Path | None, **options: Any) -> Order:
+    """What the command line asks for. Raises UsageError when the task lacks an option."""
+    json_schema = None if schema is None else _read_schema(schema)
+    chosen = Options(json_schema=json_schema, **options)
+    tasks.named(task).check(chosen)
+    return Order(task, chosen, force)
+
+
+def _read_schema(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a JSON Schema: {error}") from error
+    if not isinstance(schema, dict):
+        raise UsageError(f"{path} holds no JSON object, so it is no JSON Schema")
+    return schema

@@ -15,11 +15,28 @@ from rich.console import Console
 
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import local_mode, of_fleet
-from pipeline.cli.options import DataDir, Force, Json, Language, Paths, load
+from pipeline.cli.options import (
+    Adapter,
+    DataDir,
+    Force,
+    FramesPerSecond,
+    Json,
+    Language,
+    Paths,
+    Question,
+    Schema,
+    Speech,
+    TaskName,
+    To,
+    Variant,
+    load,
+    order_of,
+)
 from pipeline.cli.saving import save
-from pipeline.cli.submitting import accepted, chosen_files, submit_each
+from pipeline.cli.submitting import Order, accepted, chosen_files, submit_each
 from pipeline.cli.waiting import wait
-from pipeline.job import Options, Result
+from pipeline.job import Result
+from pipeline.producer import refuse_task
 from pipeline.settings import Settings
 
 
@@ -30,6 +47,7 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     paths: Paths,
+    task: TaskName = "transcribe",
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder for the transcripts. Default: DATA_DIR/transcripts"),
@@ -38,25 +56,43 @@ def run(
         bool, typer.Option("--in-process", help="One process, a folder as the bucket: no Redis, S3 or workers.")
     ] = False,
     language: Language = None,
+    to: To = None,
+    question: Question = None,
+    schema: Schema = None,
+    speech: Speech = False,
+    frames_per_second: FramesPerSecond = None,
+    variant: Variant = None,
+    adapter: Adapter = None,
     force: Force = False,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Start a mill, transcribe files through it, print the text, stop it."""
-    settings = load(data_dir)
+    """Start a mill, turn files into text through it (--task), print the text, stop it."""
+    settings = load(data_dir, adapter)
+    order = order_of(
+        task,
+        force=force,
+        language=language,
+        to=to,
+        question=question,
+        schema=schema,
+        speech=speech,
+        frames_per_second=frames_per_second,
+        variant=variant,
+    )
+    refuse_task(task, settings.engine)
     files = chosen_files(paths)
     folder = output or settings.data_dir / "transcripts"
-    options = Options(language=language)
     console = Console()
     started = time.monotonic()
     if in_process:
         from pipeline.cli.oneprocess import run_here
 
-        results, producer, num_refused = run_here(settings, files, options, force=force, json=json)
+        results, producer, num_refused = run_here(settings, files, order, json=json)
         for result in results:
             _report(result, save(producer, result, folder), console, json=json)
     else:
-        results, num_refused = _run_fleet(settings, files, options, folder, console, force=force, json=json)
+        results, num_refused = _run_fleet(settings, files, order, folder, console, json=json)
     if not json:
         _summary(results, time.monotonic() - started, folder, settings, console, in_process=in_process)
     fine = not num_refused and all(result.status == "done" for result in results)
@@ -94,16 +130,15 @@ def up(json: Json = False, data_dir: DataDir = None) -> None:
 def _run_fleet(
     settings: Settings,
     files: list[tuple[Path, str]],
-    options: Options,
+    order: Order,
     folder: Path,
     console: Console,
     *,
-    force: bool,
     json: bool,
 ) -> tuple[list[Result], int]:
     with _mill(settings) as (reached, check):
         producer = of_fleet(reached)
-        jobs, num_refused = accepted(submit_each(producer, files, options, force=force), json=json)
+        jobs, num_refused = accepted(submit_each(producer, files, order), json=json)
         results: dict[str, Result] = {}
 
         def ended(job: str) -> None:

@@ -29,13 +29,20 @@ def chosen_files(paths: Iterable[str]) -> list[tuple[Path, str]]:
     return files
 
 
-def submit_each(
-    producer: Producer, files: Iterable[tuple[Path, str]], options: Options, *, force: bool
-) -> Iterator[Job | Refused]:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done with the files that a user named."""
+
+    task: str
+    options: Options
+    force: bool = False
+
+
+def submit_each(producer: Producer, files: Iterable[tuple[Path, str]], order: Order) -> Iterator[Job | Refused]:
     """Submit files one by one; one that cannot be read stops no other."""
     for path, name in files:
         try:
-            yield producer.submit(path, name, options, force=force)
+            yield producer.submit(path, name, order.options, task=order.task, force=order.force)
         except PermanentError as error:
             yield Refused(name, error.reason)
 

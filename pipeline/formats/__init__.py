@@ -1,6 +1,7 @@
 """The contract of a format: a document made from a Result. A new format is one new file here.
 
-The file gives `SUFFIX`, `CONTENT_TYPE` and `render(result)`. A file without `SUFFIX` is a part that formats share.
+The file gives `SUFFIX`, `CONTENT_TYPE`, `TIMED` and `render(result)`. A file without `SUFFIX` is a part that formats
+share.
 """
 
 from importlib import import_module
@@ -19,6 +20,7 @@ class Format(Protocol):
 
     SUFFIX: str  #: of the file name, without the dot
     CONTENT_TYPE: str
+    TIMED: bool  #: it is made of times, so that a text or a picture has none
 
     def render(self, result: Result) -> str: ...
 

@@ -64,10 +64,23 @@ def without_arrows(text: str) -> str:
 
 
 def cues(segments: Iterable[TextSegment]) -> list[Cue]:
-    """All cues of a transcript, in order, none overlapping another.
+    """All cues of a document, in order: what is said, and what is seen, each on a track of its own.
 
-    Where segments overlap, the earlier one ends when the next starts; where that leaves no time, the next waits.
+    Beside what is said, what is seen stands in brackets. No cue overlaps another of its track.
     """
+    every = list(segments)
+    said = [segment for segment in every if segment.kind == "sound"]
+    seen = [segment for segment in every if segment.kind != "sound"]
+    if said and any(segment.text for segment in seen):
+        seen = [
+            segment.model_copy(update={"text": f"[{clean(segment.text)}]"}) if segment.text else segment
+            for segment in seen
+        ]
+    return sorted([*_track(said), *_track(seen)], key=lambda cue: (cue.start, cue.end))
+
+
+def _track(segments: Iterable[TextSegment]) -> list[Cue]:
+    """Where segments overlap, the earlier one ends when the next starts; where that leaves no time, the next waits."""
     made: list[Cue] = []
     visible = shown(segments)
     for index, segment in enumerate(visible):

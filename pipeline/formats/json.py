@@ -4,6 +4,7 @@ from pipeline.job import Result
 
 SUFFIX = "json"
 CONTENT_TYPE = "application/json"
+TIMED = False
 
 
 def render(result: Result) -> str:

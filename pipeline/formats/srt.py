@@ -5,6 +5,7 @@ from pipeline.job import Result
 
 SUFFIX = "srt"
 CONTENT_TYPE = "application/x-subrip"
+TIMED = True
 
 
 def render(result: Result) -> str:

@@ -1,7 +1,8 @@
 """Plain text for reading: paragraphs, no times.
 
-Text that may not be what was said (a suspect segment) has `[?]` behind it. A stretch that could not be transcribed
-stands on a line of its own with its times and the reason.
+Where answers were put together into one, that answer is the text. What is seen (captions) stands line by line with
+its time. Text that may not be what was said (a suspect segment) has `[?]` behind it. A stretch that could not be
+transcribed stands on a line of its own with its times and the reason.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pipeline.job import Result, TextSegment
 
 SUFFIX = "txt"
 CONTENT_TYPE = "text/plain; charset=utf-8"
+TIMED = False
 
 PAUSE = 2_000  # ms of silence that start a new paragraph
 PARAGRAPH = 700  # characters after which the next sentence starts a new paragraph
@@ -20,10 +22,28 @@ LONGEST = 2 * PARAGRAPH  # characters after which the next segment does, if no s
 
 def render(result: Result) -> str:
     """One paragraph per line, an empty line between them. A job without a transcript says why."""
-    blocks = list(_blocks(shown(result.segments)))
+    blocks = list(_paragraphs(result))
     if not blocks and result.error:
         blocks = [f"[no transcript: {clean(result.error)}]"]
     return "".join(f"{block}\n" for block in _spaced(blocks))
+
+
+def _paragraphs(result: Result) -> Iterator[str]:
+    segments = shown(result.segments)
+    if result.folded:
+        yield from (clean(line) for line in result.text.splitlines() if clean(line))
+        yield from (_missing(segment) for segment in segments if is_missing(segment))
+    elif all(segment.kind == "sound" for segment in segments):
+        yield from _blocks(segments)
+    else:
+        timed = "srt" in result.outputs
+        for segment in segments:
+            yield _missing(segment) if is_missing(segment) else _line(segment, timed=timed)
+
+
+def _line(segment: TextSegment, *, timed: bool) -> str:
+    """A caption, or a part of a text as it was written."""
+    return f"[{clock(milliseconds(segment.start) // 1000)}] {spoken(segment)}" if timed else segment.text.strip()
 
 
 def _spaced(blocks: list[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pipeline.job import Result
 
 SUFFIX = "vtt"
 CONTENT_TYPE = "text/vtt; charset=utf-8"
+TIMED = True
 
 
 def render(result: Result) -> str:

@@ -79,7 +79,23 @@ def due(seen: Survey, windows_ahead: int) -> tuple[Work, ...]:
         num_unfinished += 1
         if num_unfinished == windows_ahead:
             break
-    return tuple(works) or finish
+    return tuple(works) or tuple(_fold(seen, seen.prepared)) or finish
+
+
+def _fold(seen: Survey, prepared: Windows) -> list[Work]:
+    """What the folds lack: each follows on the answers of the one before, until one answer is left."""
+    window = len(prepared.windows)
+    num_answers = sum(
+        len(plan.segments) for plan in seen.planned.values() if isinstance(plan, Plan) and plan.window < window
+    )
+    if prepared.fold == "never" or num_answers <= (1 if prepared.fold == "several" else 0):
+        return []
+    while True:
+        lacking = _lacking(seen, window)
+        plan = seen.planned.get(window)
+        if lacking or not isinstance(plan, Plan) or len(plan.segments) <= 1:
+            return lacking
+        window += 1
 
 
 def _lacking(seen: Survey, window: int) -> list[Work]:

@@ -1,9 +1,11 @@
-"""cut: decode one window of a job's media into segments, in one streaming pass."""
+"""cut: turn one window of a job into segments, in one streaming pass; behind the last window, fold its answers."""
 
 from pipeline import keys
-from pipeline.job import PLANNED, PREPARED, Failure, Plan, Segment, Window, Windows, Work
+from pipeline.job import PLANNED, PREPARED, Failure, Plan, Segment, Windows, Work
+from pipeline.payload import Piece, pack
 from pipeline.stages import Ports
 from pipeline.stages.completion import advance, read_job, window_closed
+from pipeline.stages.fold import folded
 from pipeline.stages.source import Source
 
 
@@ -17,7 +19,7 @@ def cut(work: Work, ports: Ports, source: Source) -> None:
     prepared = PREPARED.validate_json(ports.store.get(keys.windows(work.job)))
     if isinstance(prepared, Failure) or work.window is None:
         return
-    plan = _plan(work, ports, source, prepared, prepared.windows[work.window])
+    plan = _plan(work, ports, source, prepared, work.window)
     for segment in plan.segments if isinstance(plan, Plan) else ():
         segment_work = Work(stage="infer", job=work.job, window=segment.window, index=segment.index)
         if ports.ledger.announce(segment_work):
@@ -26,37 +28,54 @@ def cut(work: Work, ports: Ports, source: Source) -> None:
         advance(work.job, ports)
 
 
-def _plan(work: Work, ports: Ports, source: Source, windows: Windows, window: Window) -> Plan | Failure:
+def _plan(work: Work, ports: Ports, source: Source, windows: Windows, window: int) -> Plan | Failure:
     """The window's plan, made now unless it is there with all the payloads that are still needed."""
     key = keys.outcome(work)
     stored = PLANNED.validate_json(ports.store.get(key)) if ports.store.exists(key) else None
     if isinstance(stored, Failure) or (stored is not None and not _payloads_missing(stored, work.job, ports)):
         return stored
-    made = _decode(work.job, ports, source, windows, window)
+    if window < len(windows.windows):
+        made, idle = _decode(work.job, ports, source, windows, window)
+    else:
+        made, idle = _fold(work.job, ports, windows, window), 0.0
     if stored is not None:
         return stored
     if ports.store.create(key, made.to_bytes()):
-        _count(made, ports, work.job)
+        ports.ledger.add(work.job, done=idle)
         return made
     return PLANNED.validate_json(ports.store.get(key))
 
 
-def _decode(job: str, ports: Ports, source: Source, windows: Windows, window: Window) -> Plan:
+def _decode(job: str, ports: Ports, source: Source, windows: Windows, window: int) -> tuple[Plan, float]:
+    """The plan, and how much of the media needs no answer: it is done as soon as it is planned."""
+    place = windows.windows[window]
     segments: list[Segment] = []
-    with source.cut(read_job(ports, job), windows.media, window, windows.clip_seconds) as clips:
-        for clip in clips:
-            index = len(segments)
-            ports.store.create(keys.segment(job, window.index, index), clip.pcm, "application/octet-stream")
-            segments.append(Segment(window=window.index, index=index, start=clip.start, end=clip.end))
-        return Plan(
-            window=window.index,
-            start=window.start,
-            end=clips.end,
+    covered = 0.0
+    with source.cut(read_job(ports, job), windows, place) as pieces:
+        for piece in pieces:
+            segments.append(_store(job, ports, window, len(segments), piece))
+            covered += piece.payload.covers
+        plan = Plan(
+            window=window,
+            start=place.start,
+            end=pieces.end,
             segments=tuple(segments),
-            flags=clips.flags,
-            missing=clips.missing,
-            missing_until=clips.missing_until,
+            flags=pieces.flags,
+            missing=pieces.missing,
+            missing_until=pieces.missing_until,
         )
+    return plan, max(0.0, plan.end - plan.start - covered)
+
+
+def _fold(job: str, ports: Ports, windows: Windows, window: int) -> Plan:
+    pieces = folded(job, windows, window, ports)
+    segments = tuple(_store(job, ports, window, index, piece) for index, piece in enumerate(pieces))
+    return Plan(window=window, start=0.0, end=max((piece.end for piece in pieces), default=0.0), segments=segments)
+
+
+def _store(job: str, ports: Ports, window: int, index: int, piece: Piece) -> Segment:
+    ports.store.create(keys.segment(job, window, index), pack(piece.payload), "application/octet-stream")
+    return Segment(window=window, index=index, kind=piece.payload.kind, start=piece.start, end=piece.end)
 
 
 def _payloads_missing(plan: Plan, job: str, ports: Ports) -> bool:
@@ -65,9 +84,3 @@ def _payloads_missing(plan: Plan, job: str, ports: Ports) -> bool:
         and not ports.store.exists(keys.segment(job, segment.window, segment.index))
         for segment in plan.segments
     )
-
-
-def _count(plan: Plan, ports: Ports, job: str) -> None:
-    """Sound that holds no segment is done as soon as it is planned."""
-    spoken = sum(segment.end - segment.start for segment in plan.segments)
-    ports.ledger.add(job, done=max(0.0, plan.end - plan.start - spoken))

@@ -9,12 +9,14 @@ from pipeline.job import (
     Answer,
     Failure,
     Job,
+    Kind,
     Origin,
     Plan,
     Provenance,
     Result,
     ResultMedia,
     Segment,
+    Span,
     Status,
     TextSegment,
     Windows,
@@ -87,9 +89,10 @@ def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
         task=job.task,
         media=_media(job, seen),
         language=_most_common([answer.language for answer in answered if answer.language]),
-        text=" ".join(segment.text for segment in segments if segment.text),
+        text=_text(seen, segments, answers),
+        folded=_last_fold(seen) is not None,
         segments=segments,
-        outputs=outputs(job.id),
+        outputs=outputs(job.id, timed=seen.prepared is None or seen.prepared.media.is_timed),
         failures=failures,
         provenance=_provenance(job, answered, failures),
     )
@@ -112,16 +115,38 @@ def bare_result(job: Job, failure: Failure) -> Result:
     )
 
 
-def outputs(job: str) -> dict[str, str]:
-    """Where each format of a finished job lies in the bucket."""
+def outputs(job: str, *, timed: bool = True) -> dict[str, str]:
+    """Where each format of a finished job lies in the bucket. Captions are made only of what has times."""
     return {
         name: keys.result(job) if name == "json" else keys.transcript(job, form.SUFFIX)
         for name, form in formats.FORMATS.items()
+        if timed or not form.TIMED
     }
 
 
+def _last_fold(seen: Survey) -> Plan | Failure | None:
+    """The plan of the last fold; None when the answers were not put together, or there was nothing to put together."""
+    if not isinstance(seen.prepared, Windows):
+        return None
+    folds = [window for window in seen.planned if window >= len(seen.prepared.windows)]
+    last = seen.planned[max(folds)] if folds else None
+    return None if isinstance(last, Plan) and not last.segments else last
+
+
+def _text(seen: Survey, segments: tuple[TextSegment, ...], answers: Answers) -> str:
+    """The answer of the last fold. Without folds, the text of all segments, one per line where it is not speech."""
+    fold = _last_fold(seen)
+    if isinstance(fold, Failure):
+        return ""
+    if fold is not None:
+        last = [answers.get((fold.window, segment.index)) for segment in fold.segments]
+        return "\n".join(answer.text for answer in last if isinstance(answer, Answer))
+    mark = " " if all(segment.kind == "sound" for segment in segments) else "\n"
+    return mark.join(segment.text for segment in segments if segment.text)
+
+
 def _segments(seen: Survey, answers: Answers) -> Iterator[TextSegment]:
-    """In order of time; what failed or could not be read stands in its place, marked."""
+    """In order of time, each kind by itself within a window; what failed or could not be read is marked."""
     windows = seen.prepared.windows if isinstance(seen.prepared, Windows) else ()
     for window in windows:
         plan = seen.planned.get(window.index)
@@ -144,20 +169,27 @@ def _spoken(segment: Segment, answer: Answer | Failure | None, flags: tuple[str,
     if answer is None:  # only in a cancelled job
         return
     if isinstance(answer, Failure):
-        yield _missing(segment.start, segment.end, answer)
+        yield _missing(segment.start, segment.end, answer, segment.kind)
         return
     flags = (*flags, *answer.flags)
     if not answer.spans:
-        marked = flags if "no_speech" in flags else (*flags, "no_speech")
-        yield TextSegment(start=segment.start, end=segment.end, text="", flags=marked)
+        marked = flags if "no_speech" in flags or segment.kind != "sound" else (*flags, "no_speech")
+        yield TextSegment(start=segment.start, end=segment.end, text="", kind=segment.kind, flags=marked)
     for span in answer.spans:
-        start = min(segment.start + span.start, segment.end)
-        end = min(segment.start + span.end, segment.end)
-        yield TextSegment(start=round(start, 3), end=round(end, 3), text=span.text, flags=flags)
+        start, end = _times(segment, span)
+        yield TextSegment(start=start, end=end, text=span.text, kind=segment.kind, flags=flags)
 
 
-def _missing(start: float, end: float, failure: Failure) -> TextSegment:
-    return TextSegment(start=start, end=end, text="", flags=("missing",), reason=failure.reason)
+def _times(segment: Segment, span: Span) -> tuple[float, float]:
+    """Where a span lies in the media. One without a length of its own is about the whole segment."""
+    if span.end <= span.start:
+        return segment.start, segment.end
+    start, end = (min(segment.start + time, segment.end) for time in (span.start, span.end))
+    return round(start, 3), round(end, 3)
+
+
+def _missing(start: float, end: float, failure: Failure, kind: Kind = "sound") -> TextSegment:
+    return TextSegment(start=start, end=end, text="", kind=kind, flags=("missing",), reason=failure.reason)
 
 
 def _failures(seen: Survey, answers: Answers) -> Iterator[Failure]:
@@ -198,7 +230,7 @@ def _media(job: Job, seen: Survey | None) -> ResultMedia:
         name=job.media.name,
         sha256=job.media.sha256,
         size=job.media.size,
-        duration=max((plan.end for plan in plans), default=None),
+        duration=max((plan.end for plan in plans), default=None) if info is None or info.is_timed else None,
         info=info,
     )
 

@@ -1,61 +1,97 @@
 """infer: one segment through the engine, in whatever batch the engine's batcher puts it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from pipeline import keys
-from pipeline.engines import Clip, Request
-from pipeline.errors import MissingObjectError
-from pipeline.job import SAMPLE_RATE, Answer, Options, Work
+from pipeline import keys, tasks
+from pipeline.engines import Clip, Reply, Request, Turn
+from pipeline.errors import MissingObjectError, PermanentError
+from pipeline.job import SAMPLE_RATE, Answer, Job, Span, Work
 from pipeline.media.speech import Activity, assess
+from pipeline.payload import Payload, unpack
 from pipeline.serving import Serving
 from pipeline.settings import Speech
 from pipeline.stages import Ports
 from pipeline.stages.completion import advance, read_job, window_closed
+from pipeline.tasks import Task
 
-BYTES_PER_SECOND = SAMPLE_RATE * 2  # s16
+AGAIN = ".again"  #: ends the id of a request that asks for a better answer
 
 
-class Recognizer(Protocol):
-    def recognize(self, name: str, pcm: bytes, options: Options, tries: int) -> Answer:
-        """Turn 16 kHz mono s16le sound into an answer. Raises PipelineError.
+class Answerer(Protocol):
+    def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
+        """Turn a segment's media into an answer. Raises PipelineError.
 
         `tries` is how often this segment was begun before without an end: it may have killed its worker.
         """
 
 
-class EngineRecognizer:
-    """The real one: the speech gate, then the engine."""
+class EngineAnswerer:
+    """The real one: the speech gate, the task's prompt, the engine, the task's judgement."""
 
     def __init__(self, serving: Serving, assess: Callable[[Clip], Activity]) -> None:
         self._serving = serving
         self._assess = assess
 
-    def recognize(self, name: str, pcm: bytes, options: Options, tries: int) -> Answer:
-        clip = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
-        activity = self._assess(clip)
-        origin = self._serving.origin
-        assert origin is not None, "the engine is loaded before work is taken"
-        if "no_speech" in activity.flags:
-            return Answer(spans=(), flags=activity.flags, origin=origin, attempts=tries + 1)
+    def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
+        task = tasks.named(job.task)
+        activity = self._assess(tasks.samples(payload.pcm)) if payload.kind == "sound" else _NOTHING_HEARD
+        turns = task.turns(payload, job.options)
+        if task.about_speech and "no_speech" in activity.flags:
+            return self._recorded(Reply(spans=()), activity, turns, payload, tries)
         request = Request(
             id=name,
-            kind="audio",
-            clip=clip,
-            language=options.language,
+            turns=turns,
+            task=job.task,
+            language=job.options.language,
+            max_tokens=task.max_tokens(payload.kind),
+            variant=job.options.variant,
             deadline=self._serving.deadline(),
             alone=tries > 0,
         )
+        reply = self._accepted(request, task, job)
+        return self._recorded(reply, activity, turns, payload, tries)
+
+    def _accepted(self, request: Request, task: Task, job: Job) -> Reply:
+        """The engine's reply, asked for once more when the task finds fault with it."""
         reply = self._serving.submit(request).result()
+        wrong = task.wrong(reply.text, job.options)
+        if wrong is not None:
+            better = replace(request, id=f"{request.id}{AGAIN}", turns=tasks.again(request.turns, reply.text, wrong))
+            reply = self._serving.submit(better).result()
+            wrong = task.wrong(reply.text, job.options)
+        if wrong is not None:
+            raise PermanentError(f"the model was asked twice and gave no answer that fits. {wrong}", reply.text[:2000])
+        final = task.final(reply.text, job.options)
+        return reply if final == reply.text else replace(reply, spans=(Span(start=0.0, end=0.0, text=final),))
+
+    def _recorded(
+        self, reply: Reply, activity: Activity, turns: tuple[Turn, ...], payload: Payload, tries: int
+    ) -> Answer:
+        origin = self._serving.origin
+        assert origin is not None, "the engine is loaded before work is taken"
+        prompt = tasks.fingerprint(turns, payload.text)
         return Answer(
-            spans=reply.spans,
+            spans=_placed(reply, activity),
             flags=tuple(dict.fromkeys((*activity.flags, *reply.flags))),
-            origin=origin,
+            origin=origin.model_copy(update={"prompt": prompt, "variant": reply.variant or origin.variant}),
             language=reply.language,
             attempts=tries + 1,
         )
+
+
+_NOTHING_HEARD = Activity(spans=(), flags=())
+
+
+def _placed(reply: Reply, activity: Activity) -> tuple[Span, ...]:
+    """Spans without times of their own are put where speech was heard."""
+    if not activity.spans or any(span.end > span.start for span in reply.spans):
+        return reply.spans
+    start, end = activity.spans[0][0], activity.spans[-1][1]
+    return tuple(Span(start=start, end=end, text=span.text) for span in reply.spans)
 
 
 def gate(settings: Speech) -> Callable[[Clip], Activity]:
@@ -71,19 +107,19 @@ def _everything(clip: Clip) -> Activity:
     return Activity(spans=((0.0, len(clip) / SAMPLE_RATE),), flags=())
 
 
-def infer(work: Work, ports: Ports, recognizer: Recognizer, tries: int = 0) -> None:
+def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
     """Answer one segment, then look whether that completed its window."""
     assert work.window is not None
     assert work.index is not None
     key = keys.answer(work.job, work.window, work.index)
     if not ports.store.exists(key):
         try:
-            pcm = ports.store.get(keys.segment(work.job, work.window, work.index))
+            payload = unpack(ports.store.get(keys.segment(work.job, work.window, work.index)))
         except MissingObjectError:
             advance(work.job, ports)  # finished meanwhile, or to be cut again
             return
-        answer = recognizer.recognize(work.name, pcm, read_job(ports, work.job).options, tries)
+        answer = answerer.answer(work.name, payload, read_job(ports, work.job), tries)
         if ports.store.create(key, answer.to_bytes()):
-            ports.ledger.add(work.job, done=len(pcm) / BYTES_PER_SECOND)
+            ports.ledger.add(work.job, done=payload.covers)
     if window_closed(work.job, work.window, ports):
         advance(work.job, ports)

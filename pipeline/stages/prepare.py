@@ -11,6 +11,7 @@ def prepare(work: Work, ports: Ports, source: Source) -> None:
     """Probe the media, store `windows.json`, send the first windows to be cut."""
     if not ports.store.exists(keys.windows(work.job)):
         windows = source.prepare(read_job(ports, work.job))
-        if ports.store.create(keys.windows(work.job), windows.to_bytes()) and windows.media.duration:
-            ports.ledger.add(work.job, seconds=windows.media.duration)
+        length = windows.media.duration or windows.media.characters
+        if ports.store.create(keys.windows(work.job), windows.to_bytes()) and length:
+            ports.ledger.add(work.job, seconds=length)
     advance(work.job, ports)

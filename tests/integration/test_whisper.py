@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engines import Clip, Reply, Request
+from pipeline.engines import Clip, Reply
 from pipeline.engines.whisper import WhisperEngine, create
 from pipeline.engines.whisper.weights import PACKAGED, PACKAGED_SHA256, locate, verified
 from pipeline.errors import PermanentError, ResourceError, UsageError, WorldError
 from pipeline.sample import speech_sample
 from pipeline.settings import Engine
 from tests.conftest import unavailable
+from tests.engines import about
 from tests.speech import TWO_CITIES, librivox, word_error_rate
 
 RATE = 16_000
@@ -51,7 +52,7 @@ def reading() -> Clip:
 
 
 def answer(engine: WhisperEngine, *clips: Clip) -> list[Reply]:
-    outcomes = engine.generate([Request(id=str(i), kind="audio", clip=clip) for i, clip in enumerate(clips)])
+    outcomes = engine.generate([about(clip, str(i)) for i, clip in enumerate(clips)])
     replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
     assert len(replies) == len(clips), outcomes
     return replies
@@ -111,7 +112,7 @@ def test_a_clip_that_is_not_sound_fails_alone(engine: WhisperEngine, clips: list
     good = clips[0][0]
     broken = good.copy()
     broken[100] = np.nan
-    batch = [Request(id=str(i), kind="audio", clip=clip) for i, clip in enumerate((good, broken, good))]
+    batch = [about(clip, str(i)) for i, clip in enumerate((good, broken, good))]
     first, middle, last = engine.generate(batch)
     assert isinstance(middle, PermanentError)
     assert "not numbers" in middle.reason
@@ -138,7 +139,7 @@ def test_text_that_runs_in_a_loop_is_suspect_and_the_same_every_time(engine: Whi
 
 
 def test_a_batch_of_refused_clips_alone_needs_no_model(engine: WhisperEngine) -> None:
-    (outcome,) = engine.generate([Request(id="1", kind="audio", clip=np.zeros(3, dtype=np.float64))])  # type: ignore[arg-type]
+    (outcome,) = engine.generate([about(np.zeros(3, dtype=np.float64))])  # type: ignore[arg-type]
     assert isinstance(outcome, PermanentError)
 
 

@@ -9,7 +9,7 @@ from tests.engines import a_request
 
 
 def batcher(max_batch: int = 4, max_cost: float = 100.0) -> Batcher:
-    return Batcher(Capabilities(kinds=frozenset({"audio"}), clip_seconds=30, max_batch=max_batch, max_cost=max_cost))
+    return Batcher(Capabilities(kinds=frozenset({"sound"}), max_batch=max_batch, max_cost=max_cost))
 
 
 def names(requests: list[Request]) -> list[str]:

@@ -20,7 +20,8 @@ from pipeline.stages.cut import cut
 from pipeline.stages.finish import finish
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reconcile import lost, open_jobs
-from tests.doubles import FakeRecognizer, FakeSource, MemoryStore, a_job, accept
+from pipeline.tasks import Fold
+from tests.doubles import FakeAnswerer, FakeSource, MemoryStore, a_job, accept
 
 MAX_ACTIVE = 3
 MAX_CRASHES = 6
@@ -117,6 +118,9 @@ class ForgetfulLedger(MemoryLedger):
         return True
 
 
+FOLDS: tuple[Fold, ...] = ("never", "several", "always")
+
+
 class World:
     """One job under one seed."""
 
@@ -125,10 +129,11 @@ class World:
         self.loss = loss
         self.queue: list[Work] = []
         self.store = SteppedStore()
-        self.recognizer = FakeRecognizer()
+        self.answerer = FakeAnswerer()
         clips = tuple(self.random.choice((0, 1, 2, 3)) for _ in range(self.random.choice((1, 2, 3))))
         self.words = [f"word{100 * w + i}" for w, count in enumerate(clips) for i in range(count)]
-        self.source = FakeSource(clips)
+        self.fold = self.random.choice(FOLDS)
+        self.source = FakeSource(clips, self.fold, text_characters=60)  # up to three folds in a row
         self.ports = Ports(
             store=self.store, ledger=ForgetfulLedger(), send=self.send, windows_ahead=self.random.choice((1, 2, 4))
         )
@@ -150,7 +155,7 @@ class World:
             case "cut":
                 cut(work, self.ports, self.source)
             case "infer":
-                infer.infer(work, self.ports, self.recognizer)
+                infer.infer(work, self.ports, self.answerer)
             case "finish":
                 finish(work, self.ports)
 
@@ -180,7 +185,12 @@ class World:
 def check_complete(world: World) -> None:
     result = Result.from_bytes(world.store.objects[keys.result(world.job.id)])
     assert result.status == "done"
-    assert result.text.split() == world.words
+    folds = world.fold == "always" or (world.fold == "several" and len(world.words) > 1)
+    if folds and world.words:
+        assert result.text.split("+") == [word.removeprefix("word") for word in world.words]
+    else:
+        assert result.text.split() == world.words
+    assert [segment.text for segment in result.segments if segment.text] == world.words
     left = [key for key in world.store.objects if "/segments/" in key]
     assert left == [] or world.store.num_refused, "segments stay only where a doubled cut wrote them late"
 
@@ -211,11 +221,11 @@ def test_without_the_look_after_the_plan_jobs_are_stranded(monkeypatch: pytest.M
 def test_looking_before_writing_the_answer_strands_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     real = completion.window_closed
 
-    def looking_too_early(work: Work, ports: Ports, recognizer: FakeRecognizer, tries: int = 0) -> None:
+    def looking_too_early(work: Work, ports: Ports, answerer: FakeAnswerer, tries: int = 0) -> None:
         assert work.window is not None
         seen_early = real(work.job, work.window, ports)
         monkeypatch.setattr(infer, "window_closed", lambda job, window, ports: seen_early)
-        original(work, ports, recognizer, tries)
+        original(work, ports, answerer, tries)
 
     original = infer.infer
     monkeypatch.setattr(infer, "infer", looking_too_early)

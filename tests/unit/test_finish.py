@@ -26,7 +26,6 @@ def windows(*ends: float | None) -> Windows:
     starts = [0.0, *(end for end in ends[:-1] if end is not None)]
     return Windows(
         media=INFO,
-        clip_seconds=30,
         windows=tuple(
             Window(index=number, start=start, end=end)
             for number, (start, end) in enumerate(zip(starts, ends, strict=True))

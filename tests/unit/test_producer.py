@@ -16,7 +16,7 @@ from pipeline.stages.cut import cut
 from pipeline.stages.finish import finish
 from pipeline.stages.infer import infer
 from pipeline.stages.prepare import prepare
-from tests.doubles import FakeRecognizer, FakeSource, MemoryStore
+from tests.doubles import FakeAnswerer, FakeSource, MemoryStore
 
 
 class Shop:
@@ -28,7 +28,7 @@ class Shop:
         self.ports = Ports(store=self.store, ledger=MemoryLedger(), send=self.sent.append)
         self.producer = Producer(self.ports, Settings(steward=Steward(jobs_in_flight=2)))
         self.source = FakeSource((2, 1))
-        self.recognizer = FakeRecognizer()
+        self.answerer = FakeAnswerer()
         self.path = tmp_path / "talk.wav"
         self.path.write_bytes(b"some sound")
 
@@ -44,7 +44,7 @@ class Shop:
                 case "cut":
                     cut(work, self.ports, self.source)
                 case "infer":
-                    infer(work, self.ports, self.recognizer)
+                    infer(work, self.ports, self.answerer)
                 case "finish":
                     finish(work, self.ports)
 
@@ -90,10 +90,10 @@ def test_another_name_or_option_is_another_job(shop: Shop) -> None:
 def test_force_does_everything_anew(shop: Shop) -> None:
     job = shop.submit()
     shop.work()
-    asked = len(shop.recognizer.asked)
+    asked = len(shop.answerer.asked)
     shop.submit(force=True)
     shop.work()
-    assert len(shop.recognizer.asked) == 2 * asked
+    assert len(shop.answerer.asked) == 2 * asked
     assert shop.producer.result(job).status == "done"
 
 
@@ -104,10 +104,10 @@ def test_retry_does_only_what_failed(shop: Shop) -> None:
     shop.work()
     assert shop.producer.result(job).status == "partial"
     assert [result.job for result in shop.producer.quarantined()] == [job]
-    shop.recognizer.asked.clear()
+    shop.answerer.asked.clear()
     shop.producer.retry(job)
     shop.work()
-    assert shop.recognizer.asked == [f"infer.{job}.0-1"]
+    assert shop.answerer.asked == [f"infer.{job}.0-1"]
     assert shop.producer.result(job).text == "word0 word1 word100"
     assert list(shop.producer.quarantined()) == []
 
@@ -135,11 +135,11 @@ def test_a_cancelled_job_ends_with_what_it_has(shop: Shop) -> None:
     prepare(shop.sent.pop(0), shop.ports, shop.source)
     cut(shop.sent.pop(0), shop.ports, shop.source)
     first = next(work for work in shop.sent if work.stage == "infer")
-    infer(first, shop.ports, shop.recognizer)
+    infer(first, shop.ports, shop.answerer)
     shop.producer.cancel(job)
     finish(shop.sent.pop(), shop.ports)  # it has a queue of its own, so it does not wait for the segments
     shop.work()
-    assert shop.recognizer.asked == [first.name], "what was left is not given to the engine"
+    assert shop.answerer.asked == [first.name], "what was left is not given to the engine"
     result = shop.producer.result(job)
     assert (result.status, result.text) == ("cancelled", "word0")
     assert job not in shop.producer.open_jobs()

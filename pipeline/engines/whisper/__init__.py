@@ -15,7 +15,7 @@ from pipeline.engines import Capabilities, Outcome, Request, StaticEngine
 from pipeline.engines.whisper.decode import WINDOW_SECONDS, Decoder
 from pipeline.engines.whisper.weights import INSTALL, locate
 from pipeline.errors import PermanentError, ResourceError, WorldError
-from pipeline.job import SAMPLE_RATE, Origin
+from pipeline.job import SAMPLE_RATE, Origin, SegmentLimits
 from pipeline.settings import Engine as EngineSettings
 
 MAX_SAMPLES = int((WINDOW_SECONDS + 0.1) * SAMPLE_RATE)  # cutting may round up by a little
@@ -35,11 +35,13 @@ class WhisperEngine(StaticEngine):
 
     @property
     def capabilities(self) -> Capabilities:
+        most = self.settings.max_batch or 8
         return Capabilities(
-            kinds=frozenset({"audio"}),
-            clip_seconds=float(WINDOW_SECONDS),
-            max_batch=self.settings.max_batch,
-            max_cost=float(self.settings.max_batch),  # every clip is padded to the same length and costs the same
+            kinds=frozenset({"sound"}),
+            tasks=frozenset({"transcribe"}),
+            limits=SegmentLimits(clip_seconds=float(WINDOW_SECONDS)),
+            max_batch=most,
+            max_cost=float(most),  # every clip is padded to the same length and costs the same
         )
 
     def load(self) -> Origin:
@@ -59,7 +61,7 @@ class WhisperEngine(StaticEngine):
         refusals = [refusal(request, self._decoder.languages) for request in batch]
         good = [request for request, reason in zip(batch, refusals, strict=True) if reason is None]
         try:
-            clips, languages = [request.clip for request in good], [request.language for request in good]
+            clips, languages = [request.clips[0] for request in good], [request.language for request in good]
             replies = iter(self._decoder.transcribe(clips, languages))
         except MemoryError as error:
             raise ResourceError("the engine ran out of memory", str(error)) from error
@@ -83,7 +85,9 @@ class WhisperEngine(StaticEngine):
 
 def refusal(request: Request, languages: frozenset[str]) -> str | None:
     """Why a request cannot be answered, in plain words; None when it can."""
-    clip = request.clip
+    if request.kind != "sound" or len(request.clips) != 1:
+        return "whisper takes one clip of sound, and nothing else"
+    clip = request.clips[0]
     if clip.dtype != np.float32 or clip.ndim != 1:
         return f"the clip is not mono float32 sound but {clip.dtype} of shape {clip.shape}"
     if not np.isfinite(clip).all():

@@ -15,6 +15,7 @@ from pipeline.engines.whisper.weights import locate
 from pipeline.errors import WorldError
 from pipeline.job import Span
 from pipeline.settings import Engine
+from tests.engines import about
 
 ENGLISH = frozenset({"en"})
 
@@ -24,14 +25,14 @@ def silence(seconds: float) -> Clip:
 
 
 def request(clip: Clip, language: str | None = None) -> Request:
-    return Request(id="1", kind="audio", clip=clip, language=language)
+    return about(clip, language=language)
 
 
 def test_capabilities_are_known_without_loading_or_importing_the_model() -> None:
     script = (
         "import sys; from pipeline.engines import create; from pipeline.settings import Engine;"
         "c = create(Engine(name='whisper', max_batch=5)).capabilities;"
-        "assert (c.kinds, c.clip_seconds, c.max_batch) == ({'audio'}, 30, 5), c;"
+        "assert (c.kinds, c.limits.clip_seconds, c.max_batch) == ({'sound'}, 30, 5), c;"
         "print(sorted({'faster_whisper', 'ctranslate2', 'torch', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -40,7 +41,7 @@ def test_capabilities_are_known_without_loading_or_importing_the_model() -> None
 
 def test_a_full_batch_of_clips_fits_the_budget_and_one_more_does_not() -> None:
     engine = create(Engine(max_batch=3))
-    cost = engine.cost(request(silence(30)))
+    cost = engine.prepare(request(silence(30))).cost
     assert 3 * cost <= engine.capabilities.max_cost < 4 * cost
 
 

@@ -1,0 +1,108 @@
+"""One segment through the task's prompt, a real Serving and an engine that answers from a script."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline.engines import Capabilities, Clip, Outcome, Reply, Request, StaticEngine, untimed
+from pipeline.errors import PermanentError
+from pipeline.job import Answer, Job, Options, Origin, Span
+from pipeline.media.speech import Activity
+from pipeline.payload import Payload
+from pipeline.serving import Serving
+from pipeline.settings import Engine
+from pipeline.stages.infer import EngineAnswerer
+from tests.doubles import a_job
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+SECOND = Payload(kind="sound", pcm=b"\x00\x10" * 16_000)
+
+
+class ScriptedEngine(StaticEngine):
+    """Gives its replies in turn and remembers what it was asked."""
+
+    def __init__(self, *replies: Reply) -> None:
+        super().__init__(Engine(name="echo", batch_wait=0))
+        self._replies = list(replies)
+        self.asked: list[Request] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(kinds=frozenset({"sound"}), max_batch=1, max_cost=1)
+
+    def load(self) -> Origin:
+        return Origin(engine="script", model="s", revision="1", versions={})
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        self.asked += batch
+        return [self._replies.pop(0) for _ in batch]
+
+
+@contextmanager
+def answering(engine: ScriptedEngine, activity: Activity) -> Iterator[Callable[[Job], Answer]]:
+    def heard(clip: Clip) -> Activity:
+        assert len(clip) == 16_000
+        return activity
+
+    serving = Serving(engine)
+    serving.start()
+    try:
+        answerer = EngineAnswerer(serving, heard)
+        yield lambda job: answerer.answer("infer.j1.0-0", SECOND, job, 0)
+    finally:
+        serving.stop()
+
+
+SPEECH = Activity(spans=((0.2, 0.4), (0.5, 0.9)))
+MUSIC = Activity(spans=(), flags=("no_speech",))
+
+
+def asking(**options: object) -> Job:
+    return a_job().model_copy(update={"task": "ask", "options": Options.model_validate(options)})
+
+
+def test_words_without_times_are_put_where_speech_was_heard() -> None:
+    with answering(ScriptedEngine(Reply(spans=untimed("one two"))), SPEECH) as answer:
+        assert answer(a_job()).spans == (Span(start=0.2, end=0.9, text="one two"),)
+
+
+def test_times_of_the_engine_are_kept() -> None:
+    span = Span(start=0.3, end=0.5, text="one")
+    with answering(ScriptedEngine(Reply(spans=(span,))), SPEECH) as answer:
+        assert answer(a_job()).spans == (span,)
+
+
+def test_music_is_not_given_to_the_engine_for_a_transcript_but_may_be_asked_about() -> None:
+    engine = ScriptedEngine(Reply(spans=untimed("a piano")))
+    with answering(engine, MUSIC) as answer:
+        assert answer(a_job()) == answer(a_job())
+        assert not engine.asked
+        assert answer(a_job()).flags == ("no_speech",)
+        assert answer(asking(question="What plays?")).text == "a piano"
+
+
+def test_the_answer_tells_the_prompt_and_the_size_of_the_model() -> None:
+    with answering(ScriptedEngine(Reply(spans=untimed("one"), variant="half")), SPEECH) as answer:
+        origin = answer(a_job()).origin
+    assert origin.variant == "half"
+    assert origin.prompt is not None
+    assert len(origin.prompt) == 16
+
+
+def test_an_answer_that_does_not_fit_is_asked_for_once_more() -> None:
+    engine = ScriptedEngine(Reply(spans=untimed("three")), Reply(spans=untimed('{"n": 3}')))
+    with answering(engine, SPEECH) as answer:
+        assert answer(asking(question="How many?", json_schema=SCHEMA)).text == '{"n": 3}'
+    first, second = engine.asked
+    assert second.id != first.id
+    assert [turn.role for turn in second.turns] == ["system", "user", "model", "user"]
+    assert second.turns[2].parts == ("three",)
+    assert second.clips, "the sound stays in the conversation"
+
+
+def test_two_answers_that_do_not_fit_are_a_clear_failure() -> None:
+    engine = ScriptedEngine(Reply(spans=untimed("three")), Reply(spans=untimed('{"n": "3"}')))
+    with answering(engine, SPEECH) as answer, pytest.raises(PermanentError, match=r"asked twice.*schema") as failed:
+        answer(asking(question="How many?", json_schema=SCHEMA))
+    assert failed.value.detail == '{"n": "3"}'
