@@ -10,7 +10,7 @@ TORCH := torch==2.14.1 torchvision==0.29.1
 ENGINE ?= whisper
 TASK ?= transcribe
 
-.PHONY: run test lint bench tiny-checkpoint exact mutations full-size setup setup-gemma setup-dev clean
+.PHONY: run test lint bench exact mutations full-size setup setup-gemma setup-dev clean
 
 setup: $(VENV)/.run
 setup-gemma: $(VENV)/.gemma
@@ -48,7 +48,7 @@ run: setup
 endif
 
 test: setup-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup-dev
 	$(BIN)/ruff check .
@@ -59,10 +59,6 @@ lint: setup-dev
 # make bench NAME=speech-wer: a table for people; the last line is one JSON object.
 bench: setup-dev
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$(NAME))
-
-# Trains the checkpoint that ships with reelmill, from nothing.
-tiny-checkpoint: setup-dev
-	$(BIN)/python -m tests.tiny.train
 
 # Thousands of random requests, and planted bugs that must be seen: the gate for another version of transformers.
 exact: setup-dev

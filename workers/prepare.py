@@ -36,7 +36,8 @@ def media_source(settings: Settings, store: ObjectStore) -> MediaSource:
         store,
         MediaCache(cache_dir, settings.workers.cache_bytes),
         Ffmpeg.locate(settings),
-        window_seconds=settings.cutting.window_seconds,
+        cutting=settings.cutting,
+        video=settings.video,
         engine=engines.create(settings.engine).capabilities,
     )
 

@@ -12,7 +12,7 @@ ALL_DONE, SOME_FAILED, WRONG_USAGE, BROKEN_WORLD, INTERRUPTED = 0, 1, 2, 3, 130
 
 def build() -> typer.Typer:
     """The application with all its commands."""
-    from pipeline.cli import inspect, jobs, lists, run
+    from pipeline.cli import inspect, jobs, lists, model, run
 
     app = typer.Typer(
         name="reelmill",
@@ -26,6 +26,7 @@ def build() -> typer.Typer:
     jobs.add_to(app)
     inspect.add_to(app)
     lists.add_to(app)
+    model.add_to(app)
     return app
 
 

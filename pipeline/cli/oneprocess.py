@@ -32,7 +32,8 @@ def run_here(
         store,
         MediaCache(settings.data_dir / "cache", settings.workers.cache_bytes),
         Ffmpeg.locate(settings),
-        window_seconds=settings.cutting.window_seconds,
+        cutting=settings.cutting,
+        video=settings.video,
         engine=engine.capabilities,
     )
     ledger = MemoryLedger()

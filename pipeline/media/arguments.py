@@ -4,6 +4,7 @@ An input is always written the same way: forced demuxer, that demuxer as the onl
 protocol, and a `file:` prefix, so that neither the bytes of a file nor its name can make ffmpeg open another.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,19 @@ RESAMPLERS: dict[str, dict[str, Any]] = {
 
 #: Formats whose clock ffmpeg starts at the first stream *in use*: video must be read along, or late sound comes early.
 _CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Which frames of a video are taken: the first one of each cell.
+
+    The media is divided into cells of 1/`rate` seconds, from its start on. That is `origin` on the clock that is
+    written in the file, in seconds. Cells before number `first` are left out.
+    """
+
+    origin: float
+    rate: float
+    first: int
 
 
 def source(path: Path) -> str:
@@ -53,6 +67,45 @@ def decode(
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     # One filter thread: by default there are as many as cores, and each takes address space.
     command = command.global_args("-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
+    return _strings(command.compile(cmd=str(binary)))
+
+
+def frames(
+    binary: Path,
+    path: Path,
+    demuxer: str,
+    start: float,
+    length: float,
+    *,
+    grid: Grid,
+    size: tuple[int, int],
+    sound: int | None,
+) -> list[str]:
+    """Frames of the first video stream, upright, as rgb24 of `size` (width, height), on standard output.
+
+    Decoding begins at `start` and ends `length` seconds later. A line for each frame goes to descriptor 0: the third
+    number in it is the frame's time, in microseconds on the clock that is written in the file, the fourth how long it
+    is shown. `sound` is the audio stream of the file, if there is one.
+    """
+    seek = {"ss": f"{start:.3f}"} if start > 0 else {}
+    media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **seek, **safety(demuxer))
+    # A frame at the very start of a cell may lie a rounding error before it.
+    cell, last_cell = (f"floor(({time}-{grid.origin:.6f})*{grid.rate!r}+1e-6)" for time in ("t", "prev_selected_t"))
+    picked = media["V:0"].filter("select", f"gte({cell},{grid.first})*(isnan(prev_selected_t)+gt({cell},{last_cell}))")
+    shown, timed = (picked.split()[number] for number in (0, 1))
+    shown = shown.filter("scale", *size, flags="bicubic")
+    passed = {"fps_mode": "passthrough"}
+    outputs = [
+        shown.output("pipe:1", format="rawvideo", pix_fmt="rgb24", flush_packets=1, **passed),
+        # The clock of an output is that of the frame rate unless it is told otherwise, which rounds the times.
+        timed.output(
+            "pipe:0", format="framecrc", vcodec="wrapped_avframe", enc_time_base="1/1000000", flush_packets=1, **passed
+        ),
+    ]
+    if sound is not None and demuxer in _CLOCK_OF_STREAMS_IN_USE:
+        outputs.append(media[f"a:{sound}"].output("-", format="null", acodec="copy"))
+    command = ffmpeg.merge_outputs(*outputs)
+    command = command.global_args("-copyts", "-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
     return _strings(command.compile(cmd=str(binary)))
 
 

@@ -1,4 +1,4 @@
-"""One window of a file as clips of speech, in one streaming pass and constant memory."""
+"""The sound of one window of a file, as it is or as clips of speech, in one streaming pass and constant memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,22 +10,19 @@ from pipeline.media.description import longest, promised_end
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm
 
-__all__ = ["SpeechClip", "WindowCut"]
-
 _TOLERANCE = 1.0  # seconds that a header may promise too much
 
 
-class WindowCut:
-    """Iterate once for the clips of a window; the attributes are true afterwards.
+class WindowSound:
+    """Iterate once for the sound of a window, in chunks of s16le, 16 kHz, mono; the attributes are true afterwards.
 
-    The same file and window give the same clips, byte for byte. Raises PermanentError when the file gives no sound at
-    all or more than it may, ResourceError when decoding it takes too much.
+    The same file and window give the same bytes. Raises PermanentError when the file gives no sound at all or more
+    than it may, ResourceError when decoding it takes too much.
     """
 
-    def __init__(self, path: Path, info: MediaInfo, window: Window, clip_seconds: float, ffmpeg: Ffmpeg) -> None:
+    def __init__(self, path: Path, info: MediaInfo, window: Window, ffmpeg: Ffmpeg) -> None:
         self._info = info
         self._window = window
-        self._clip_seconds = clip_seconds
         self._limit = longest(info, ffmpeg.limits)
         length = None if window.end is None else window.end - window.start
         self._pcm = Pcm(path, info, window.start, length, ffmpeg)
@@ -34,13 +31,11 @@ class WindowCut:
         self.missing: Failure | None = None  #: why sound that the file promises after `end` could not be read
         self.missing_until: float | None = None  #: end of that missing stretch
 
-    def __iter__(self) -> Iterator[SpeechClip]:
-        segmenter = Segmenter(self._window.start, self._clip_seconds)
+    def __iter__(self) -> Iterator[bytes]:
         for chunk in self._pcm:
-            yield from segmenter.feed(chunk)
+            yield chunk
             if self._pcm.end > self._limit:
                 raise PermanentError(f"the file is beyond a limit: it holds more than {self._limit:,.0f} s of sound")
-        yield from segmenter.finish()
         self._conclude()
 
     def _conclude(self) -> None:
@@ -51,9 +46,38 @@ class WindowCut:
         self.flags = _flags(is_clean=not ending.stderr and not ending.code, resampler=self._pcm.resampler)
         until = missing_until(self._window, self.end, promised_end(self._info))
         if until is not None:
-            reason = _reason(self._window, self.end, until, self._info.duration or until)
+            reason = cut_off(self._window, self.end, until, self._info.duration or until, "sound")
             self.missing = Failure(error="permanent", reason=reason, detail=ending.stderr)
             self.missing_until = until
+
+
+class WindowCut:
+    """Iterate once for the clips of speech of a window. Raises as its `sound`, which tells afterwards how it went."""
+
+    def __init__(self, path: Path, info: MediaInfo, window: Window, clip_seconds: float, ffmpeg: Ffmpeg) -> None:
+        self.sound = WindowSound(path, info, window, ffmpeg)
+        self._segmenter = Segmenter(window.start, clip_seconds)
+
+    def __iter__(self) -> Iterator[SpeechClip]:
+        for chunk in self.sound:
+            yield from self._segmenter.feed(chunk)
+        yield from self._segmenter.finish()
+
+    @property
+    def end(self) -> float:
+        return self.sound.end
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return self.sound.flags
+
+    @property
+    def missing(self) -> Failure | None:
+        return self.sound.missing
+
+    @property
+    def missing_until(self) -> float | None:
+        return self.sound.missing_until
 
 
 def missing_until(window: Window, end: float, promised: float | None) -> float | None:
@@ -64,10 +88,11 @@ def missing_until(window: Window, end: float, promised: float | None) -> float |
     return until if until - end > _TOLERANCE else None
 
 
-def _reason(window: Window, end: float, until: float, promised: float) -> str:
+def cut_off(window: Window, end: float, until: float, promised: float, what: str) -> str:
+    """Why the stretch from `end` to `until` is missing, in plain words. `what` there should be: sound, video."""
     if window.end is None and end > window.start:
-        return f"the file is cut off: its header promises {promised:.1f} s of sound, only {end:.1f} s could be read"
-    return f"its header promises {promised:.1f} s of sound, but none could be read from {end:.1f} s to {until:.1f} s"
+        return f"the file is cut off: its header promises {promised:.1f} s of {what}, only {end:.1f} s could be read"
+    return f"its header promises {promised:.1f} s of {what}, but none could be read from {end:.1f} s to {until:.1f} s"
 
 
 def _flags(*, is_clean: bool, resampler: str) -> tuple[str, ...]:

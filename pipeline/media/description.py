@@ -1,4 +1,4 @@
-"""Reading ffprobe's description of a file: which sound to decode, how long it is, what is refused. Pure."""
+"""Reading ffprobe's description of a file: which streams to decode, how long they are, what is refused. Pure."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PermanentError
-from pipeline.job import AudioStream, MediaInfo
+from pipeline.job import AudioStream, MediaInfo, VideoStream
 from pipeline.settings import Limits
 
 #: Demuxers that read the length of the sound from a header. The others look for the last time stamp in the file,
@@ -16,84 +16,164 @@ _ESTIMATED = "Estimating duration from bitrate"
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a stream ends, in seconds from the start of the file.
+
+    `length` is ffprobe's best guess, `promise` the part of it that can be relied on.
+    """
+
+    length: float | None = None
+    promise: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
-    """What ffprobe said. `length` is its best guess in seconds, `promise` the part of it that can be relied on."""
+    """What ffprobe said."""
 
     streams: tuple[dict[str, Any], ...]
     audio: tuple[dict[str, Any], ...]
     chosen: int  #: position among the audio streams
-    has_video: bool
-    length: float | None
-    promise: float | None
+    video: dict[str, Any] | None  #: the first video stream that is no cover art
+    origin: float  #: the time, as written in the file, that counts as its start; seconds
+    sound_extent: Extent
+    video_extent: Extent
+
+    @property
+    def extent(self) -> Extent:
+        """Of the sound, where there is any: its windows are what a file is divided into."""
+        return self.sound_extent if self.audio else self.video_extent
 
 
 def read(output: bytes, notes: str) -> Description:
-    """Read ffprobe's JSON and the notes it made. Raises PermanentError when there is no sound to decode."""
+    """Read ffprobe's JSON and the notes it made. Raises PermanentError when there is nothing to decode."""
     try:
         said: dict[str, Any] = json.loads(output)
     except ValueError as error:
         raise PermanentError("the file is broken: its header cannot be read", notes) from error
     streams = tuple(said.get("streams", ()))
     audio = tuple(stream for stream in streams if stream.get("codec_type") == "audio")
-    if not audio:
-        raise PermanentError("the file has no audio stream", notes)
+    videos = [stream for stream in streams if stream.get("codec_type") == "video" and not _is_picture(stream)]
+    if not audio and not videos:
+        raise PermanentError("the file has no audio stream and no video stream", notes)
     chosen = _choose(audio)
-    others = [
-        stream for stream in streams if stream.get("codec_type") in ("audio", "video") and not _is_picture(stream)
-    ]
     container: dict[str, Any] = said.get("format", {})
-    exact = _stream_end(audio[chosen], container)
-    length = exact if exact is not None else _number(container.get("duration"))
-    is_reliable = _ESTIMATED not in notes and (exact is not None or len(others) == 1)
+    is_alone = len(audio) + len(videos) == 1
+    is_exact = _ESTIMATED not in notes
     return Description(
         streams=streams,
         audio=audio,
         chosen=chosen,
-        has_video=any(stream.get("codec_type") == "video" for stream in others),
-        length=length,
-        promise=length if is_reliable else None,
+        video=videos[0] if videos else None,
+        origin=_number(container.get("start_time")) or 0.0,
+        sound_extent=_extent(audio[chosen], container, is_alone, is_exact) if audio else Extent(),
+        video_extent=_extent(videos[0], container, is_alone, is_exact) if videos else Extent(),
     )
 
 
 def info(description: Description, demuxer: str, duration: float | None) -> MediaInfo:
-    """The record of a described file. Raises PermanentError when ffmpeg does not know how to decode its sound."""
+    """The record of a described file. Raises PermanentError when ffmpeg does not know how to decode what is in it."""
+    video = _video(description)
+    return MediaInfo(
+        kind="sound" if video is None else "video",
+        demuxer=demuxer,
+        duration=None if duration is None else round(duration, 3),
+        audio=_audio(description),
+        audio_streams=len(description.audio),
+        video=video,
+    )
+
+
+def refuse(info: MediaInfo, num_streams: int, limits: Limits) -> None:
+    """Raise PermanentError, naming the limit and both figures, when a file is beyond one."""
+    within("streams", num_streams, limits.streams)
+    within("duration", info.duration or 0.0, limits.duration_seconds, " s")
+    if info.audio is not None:
+        rate, channels = info.audio.sample_rate, info.audio.channels
+        within("channels", channels, limits.channels)
+        within("sample rate", rate, limits.sample_rate, " Hz")
+        within("samples in all channels", (info.duration or 0.0) * rate * channels, limits.channel_samples)
+    if info.video is not None:
+        within("pixels of a frame", info.video.width * info.video.height, limits.pixels)
+
+
+def within(name: str, value: float, limit: float, unit: str = "") -> None:
+    """Raise PermanentError, with both figures, when a value is beyond the limit of that name."""
+    if value > limit:
+        raise PermanentError(f"the file is beyond a limit: {name} {value:,.0f}{unit}, allowed {limit:,.0f}{unit}")
+
+
+def longest(info: MediaInfo, limits: Limits) -> float:
+    """Seconds of this media that may be decoded, whatever the header says."""
+    if info.audio is None:
+        return limits.duration_seconds
+    return min(limits.duration_seconds, limits.channel_samples / (info.audio.sample_rate * info.audio.channels))
+
+
+def is_declaring(demuxer: str) -> bool:
+    """Whether the lengths in files of this format are what was written into their headers."""
+    return demuxer in _DECLARING
+
+
+def promised_end(info: MediaInfo) -> float | None:
+    """Where the sound ends by what its header declares, in seconds; None when it declares nothing."""
+    return info.duration if is_declaring(info.demuxer) else None
+
+
+def _audio(description: Description) -> AudioStream | None:
+    if not description.audio:
+        return None
     stream = description.audio[description.chosen]
     codec, rate, channels = stream.get("codec_name"), _number(stream.get("sample_rate")), stream.get("channels", 0)
     if not codec or codec == "unknown":
         raise PermanentError("the sound is in a codec that is not known here", str(stream.get("codec_tag_string", "")))
     if not rate or not channels:
         raise PermanentError("the file is broken: its header tells no sample rate or no channels")
-    return MediaInfo(
-        demuxer=demuxer,
-        duration=None if duration is None else round(duration, 3),
-        audio=AudioStream(index=description.chosen, codec=codec, sample_rate=int(rate), channels=channels),
-        audio_streams=len(description.audio),
-        has_video=description.has_video,
+    return AudioStream(index=description.chosen, codec=codec, sample_rate=int(rate), channels=channels)
+
+
+def _video(description: Description) -> VideoStream | None:
+    """The video to take frames from; None without one, and where it is unknown but there is sound to go on with."""
+    stream = description.video
+    if stream is None:
+        return None
+    codec, width, height = stream.get("codec_name"), stream.get("width") or 0, stream.get("height") or 0
+    if not codec or codec == "unknown" or not width or not height:
+        if description.audio:
+            return None
+        raise PermanentError("the video is in a codec that is not known here", str(stream.get("codec_tag_string", "")))
+    shown_width = max(1, round(width * _pixel_shape(stream)))
+    turned = _quarter_turns(stream) % 2 == 1
+    start = _number(stream.get("start_time"))
+    return VideoStream(
+        index=0,
+        codec=codec,
+        width=height if turned else shown_width,
+        height=shown_width if turned else height,
+        start=0.0 if start is None else max(0.0, round(start - description.origin, 6)),
     )
 
 
-def refuse(info: MediaInfo, num_streams: int, limits: Limits) -> None:
-    """Raise PermanentError, naming the limit and both figures, when a file is beyond one."""
-    audio, duration = info.audio, info.duration or 0.0
-    for name, unit, value, limit in (
-        ("streams", "", num_streams, limits.streams),
-        ("channels", "", audio.channels, limits.channels),
-        ("sample rate", " Hz", audio.sample_rate, limits.sample_rate),
-        ("duration", " s", duration, limits.duration_seconds),
-        ("samples in all channels", "", duration * audio.sample_rate * audio.channels, limits.channel_samples),
-    ):
-        if value > limit:
-            raise PermanentError(f"the file is beyond a limit: {name} {value:,.0f}{unit}, allowed {limit:,.0f}{unit}")
+def _pixel_shape(stream: dict[str, Any]) -> float:
+    """Width of a pixel in heights of it."""
+    across, _, down = str(stream.get("sample_aspect_ratio", "")).partition(":")
+    shape = (_number(across) or 1.0) / (_number(down) or 1.0)
+    return shape if 0.1 < shape < 10 else 1.0
 
 
-def longest(info: MediaInfo, limits: Limits) -> float:
-    """Seconds of this sound that may be decoded, whatever the header says."""
-    return min(limits.duration_seconds, limits.channel_samples / (info.audio.sample_rate * info.audio.channels))
+def _quarter_turns(stream: dict[str, Any]) -> int:
+    """By how many right angles the frames are turned for showing; ffmpeg does that by itself."""
+    for data in stream.get("side_data_list", ()):
+        angle = _number(data.get("rotation"))
+        if angle is not None:
+            return round(angle / 90)
+    return round((_number(stream.get("tags", {}).get("rotate")) or 0.0) / 90)
 
 
-def promised_end(info: MediaInfo) -> float | None:
-    """Where the sound ends by what its header declares, in seconds; None when it declares nothing."""
-    return info.duration if info.demuxer in _DECLARING else None
+def _extent(stream: dict[str, Any], container: dict[str, Any], is_alone: bool, is_exact: bool) -> Extent:
+    """`is_alone`: nothing else in the file has a length. `is_exact`: no length was estimated."""
+    end = _stream_end(stream, container)
+    length = end if end is not None else _number(container.get("duration"))
+    return Extent(length=length, promise=length if is_exact and (end is not None or is_alone) else None)
 
 
 def _choose(audio: tuple[dict[str, Any], ...]) -> int:

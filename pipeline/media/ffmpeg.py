@@ -1,7 +1,10 @@
 """The one place where a media process starts, with limits on all it may take.
 
-A process gets: no standard input, an almost empty environment, its own process group, limits on memory, CPU time,
-files and written bytes, and a deadline. What it writes is counted; of its error output only the tail is kept.
+A process gets: nothing to read, an almost empty environment, its own process group, limits on memory, CPU time, files
+and written bytes, and a deadline. What it writes is counted; of its error output only the tail is kept.
+
+A process with two things to tell writes the second to descriptor 0: it reads nothing there, and the number of any
+other descriptor is known only when the process starts.
 """
 
 import os
@@ -9,12 +12,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
+from typing import IO
 
 from pipeline.errors import PermanentError, ResourceError, WorldError
 from pipeline.media import arguments
@@ -28,6 +32,7 @@ except ImportError:  # not a Unix: no limits to set
 _CHUNK = 1 << 16  # bytes read at once
 _STDERR_BYTES = 1 << 16  # of error output kept
 _MAX_OPEN_FILES = 64
+_Sink = Callable[[bytes], None]
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 _INSTALL = "install ffmpeg and ffprobe (8.1.3 or later), or `pip install reelmill[local]`, which brings both"
 
@@ -68,24 +73,36 @@ class Ffmpeg:
         ending = Ending()
         return b"".join(self.stream(argv, max_bytes, ending)), ending
 
-    def stream(self, argv: Sequence[str], max_bytes: int, ending: Ending) -> Iterator[bytes]:
+    def stream(
+        self, argv: Sequence[str], max_bytes: int, ending: Ending, notes: _Sink | None = None
+    ) -> Iterator[bytes]:
         """Output of a process, chunk by chunk; the exit code and error output are in `ending` afterwards.
+
+        `notes` is handed what the process writes to descriptor 0, as it comes.
 
         Raises ResourceError when it hits a limit on memory or time, PermanentError when it crashes or writes more
         than `max_bytes`, WorldError when it cannot be started. A plain non-zero exit raises nothing: the caller
         knows what it means. The process is gone when the iterator is closed, read to its end or not.
         """
         arguments.check(list(argv))
-        process = _start(argv, self.limits)
+        process, aside = _start(argv, self.limits, has_notes=notes is not None)
+        assert process.stdout
+        assert process.stderr
         tail = _Tail()
+        sinks: dict[IO[bytes], _Sink] = {process.stderr: tail.add}
+        if aside is not None and notes is not None:
+            sinks[aside] = notes
         try:
-            yield from _read(process, tail, max_bytes, time.monotonic() + self.limits.process_seconds)
+            yield from _read(process.stdout, sinks, max_bytes, time.monotonic() + self.limits.process_seconds)
             ending.code = process.wait(timeout=10)
         except subprocess.TimeoutExpired as error:
             raise ResourceError("a media process did not end", tail.text()) from error
+        except ResourceError as error:
+            error.detail = tail.text()
+            raise
         finally:
             ending.stderr = tail.text()
-            _end(process)
+            _end(process, (process.stdout, *sinks))
         _judge(ending)
 
 
@@ -103,11 +120,15 @@ class _Tail:
         return self._bytes.decode("utf-8", "replace").strip()
 
 
-def _start(argv: Sequence[str], limits: Limits) -> "subprocess.Popen[bytes]":
+def _start(
+    argv: Sequence[str], limits: Limits, *, has_notes: bool
+) -> tuple["subprocess.Popen[bytes]", IO[bytes] | None]:
+    """A process, and the end to read its notes from."""
+    reading, writing = os.pipe() if has_notes else (None, subprocess.DEVNULL)
     try:
         process = subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=writing,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=_ENVIRONMENT,
@@ -115,9 +136,14 @@ def _start(argv: Sequence[str], limits: Limits) -> "subprocess.Popen[bytes]":
             start_new_session=True,
         )
     except OSError as error:
+        if reading is not None:
+            os.close(reading)
         raise WorldError(f"{argv[0]} cannot be started ({error.strerror}): {_INSTALL}") from error
+    finally:
+        if reading is not None:
+            os.close(writing)
     _limit(process.pid, limits)
-    return process
+    return process, None if reading is None else os.fdopen(reading, "rb")
 
 
 def _limit(pid: int, limits: Limits) -> None:
@@ -136,38 +162,36 @@ def _limit(pid: int, limits: Limits) -> None:
             resource.prlimit(pid, kind, (limit, limit))
 
 
-def _read(process: "subprocess.Popen[bytes]", tail: _Tail, max_bytes: int, deadline: float) -> Iterator[bytes]:
-    """Standard output of a process until it closes both pipes; its error output goes to `tail`."""
-    assert process.stdout
-    assert process.stderr
+def _read(stdout: IO[bytes], sinks: Mapping[IO[bytes], _Sink], max_bytes: int, deadline: float) -> Iterator[bytes]:
+    """Standard output of a process until it closes all pipes; what comes through the others goes to their sinks."""
     count = 0
     with DefaultSelector() as selector:
-        selector.register(process.stdout, EVENT_READ)
-        selector.register(process.stderr, EVENT_READ)
+        for pipe in (stdout, *sinks):
+            selector.register(pipe, EVENT_READ, sinks.get(pipe))
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise ResourceError("decoding took longer than the limit on a media process allows", tail.text())
+                raise ResourceError("decoding took longer than the limit on a media process allows")
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)
                 if not data:
                     selector.unregister(key.fileobj)
-                elif key.fileobj is process.stderr:
-                    tail.add(data)
-                else:
-                    count += len(data)
-                    if count > max_bytes:
-                        raise PermanentError("the file holds more sound than it may", f"over {max_bytes} bytes came")
-                    yield data
+                    continue
+                if key.data is not None:
+                    key.data(data)
+                    continue
+                count += len(data)
+                if count > max_bytes:
+                    raise PermanentError("the file holds more than it may", f"over {max_bytes} bytes came")
+                yield data
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]", pipes: Sequence[IO[bytes]]) -> None:
     """Make sure that nothing is left of a process and its children."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdout, process.stderr):
-        if pipe:
-            pipe.close()
+    for pipe in pipes:
+        pipe.close()
     process.wait()
 
 

@@ -38,6 +38,7 @@ class Pcm:
         return round(self._start + self.num_bytes / BYTES_PER_SECOND, 3)
 
     def __iter__(self) -> Iterator[bytes]:
+        assert self._info.audio is not None, "who asks for sound has looked whether there is any"
         lead = min(self._start, _AROUND)
         total = lead + self._length + _AROUND
         wanted = _num_bytes(self._length)
@@ -51,7 +52,7 @@ class Pcm:
             self._start - lead,
             total,
             resampler=self.resampler,
-            video=self._info.has_video,
+            video=self._info.video is not None,
         )
         for chunk in self._ffmpeg.stream(argv, _num_bytes(total) + _SPARE_BYTES, self.ending):
             dropped = min(skip, len(chunk))

@@ -1,11 +1,11 @@
-"""One look at a file: is it media, what is in it, is it within the limits."""
+"""One look at a file: what it is, what is in it, is it within the limits."""
 
 from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import MediaInfo
-from pipeline.media import arguments, description, sniff, wav
-from pipeline.media.description import Description
+from pipeline.media import arguments, description, documents, pictures, sniff, wav
+from pipeline.media.description import Description, within
 from pipeline.media.ffmpeg import Ffmpeg
 
 _MAX_BYTES = 8_000_000  # of ffprobe's JSON
@@ -13,28 +13,41 @@ _MAX_TAGS = 8  # ID3 tags in a row
 
 
 def probe(path: Path, ffmpeg: Ffmpeg) -> MediaInfo:
-    """What is in a file. Raises PermanentError, in plain words, when it is no sound, broken, or beyond a limit."""
-    size = path.stat().st_size
-    limits = ffmpeg.limits
-    if size > limits.file_bytes:
-        raise PermanentError(f"the file is beyond a limit: size {size:,} bytes, allowed {limits.file_bytes:,} bytes")
+    """What is in a file: sound, a video, a picture or a text.
+
+    Raises PermanentError, in plain words, when it is none of these, broken, or beyond a limit.
+    """
+    within("size", path.stat().st_size, ffmpeg.limits.file_bytes, " bytes")
     head = _head(path)
-    demuxer = sniff.demuxer(head)
-    described = _describe(path, demuxer, ffmpeg)
-    duration = described.promise
+    recognised = sniff.recognise(head)
+    match recognised.kind:
+        case "picture":
+            picture = pictures.describe(path, recognised.name, ffmpeg.limits)
+            return MediaInfo(kind="picture", picture=picture)
+        case "text":
+            text = documents.read(path, recognised.name, ffmpeg.limits)
+            return MediaInfo(kind="text", encoding=recognised.name, characters=len(text))
+        case "timed":
+            return _probe_timed(path, recognised.name, head, ffmpeg)
+
+
+def _probe_timed(path: Path, demuxer: str, head: bytes, ffmpeg: Ffmpeg) -> MediaInfo:
+    described = describe(path, demuxer, ffmpeg)
+    duration = described.extent.promise
     if demuxer == "wav" and duration is None:
         duration = wav.declared_seconds(head)
     info = description.info(described, demuxer, duration)
-    description.refuse(info, len(described.streams), limits)
+    description.refuse(info, len(described.streams), ffmpeg.limits)
     return info
 
 
 def estimated_length(path: Path, info: MediaInfo, ffmpeg: Ffmpeg) -> float | None:
     """About how long a file is that promises nothing, in seconds; None when there is no telling."""
-    return _describe(path, info.demuxer, ffmpeg).length
+    return describe(path, info.demuxer, ffmpeg).extent.length
 
 
-def _describe(path: Path, demuxer: str, ffmpeg: Ffmpeg) -> Description:
+def describe(path: Path, demuxer: str, ffmpeg: Ffmpeg) -> Description:
+    """What ffprobe says about sound or video. Raises PermanentError when the header cannot be read."""
     output, ending = ffmpeg.run(arguments.describe(ffmpeg.ffprobe, path, demuxer), _MAX_BYTES)
     if ending.code:
         raise PermanentError(_broken(ending.stderr), ending.stderr)

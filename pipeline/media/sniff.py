@@ -1,8 +1,12 @@
-"""From the first bytes of a file to the ffmpeg demuxer that may read it. Names and extensions are never looked at."""
+"""From the first bytes of a file to what may read it. Names and extensions are never looked at."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.errors import PermanentError
+from pipeline.media import plaintext
 
-#: Bytes of a file that `demuxer` wants to see.
+#: Bytes of a file that `recognise` wants to see.
 HEAD_BYTES = 1 << 16
 
 _ID3_HEADER = 10  # bytes
@@ -30,19 +34,41 @@ _FORMS = {
     (b"FORM", b"AIFF"): "aiff",
     (b"FORM", b"AIFC"): "aiff",
 }
-_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\x00", b"MM\x00*", b"BM")
-_PLAYLIST_WORDS = ("#extm3u", "ffconcat", "<mpd", "[playlist]", "<asx", "<smil", "#ext-x-")
+_PICTURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),
+    (b"MM\x00+", "tiff"),
+)
 
 
-def demuxer(head: bytes) -> str:
-    """The demuxer for a file that begins with `head`. Raises PermanentError, in plain words, for what is no media."""
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What a file is, and the name of what may read it: a demuxer, a picture format, or the encoding of a text."""
+
+    kind: Literal["timed", "picture", "text"]
+    name: str
+
+
+def recognise(head: bytes) -> Recognised:
+    """What a file that begins with `head` is. Raises PermanentError, in plain words, for what is no media."""
     if not head:
         raise PermanentError("the file is empty")
+    # Text comes first: some marks of formats are words. No media is text as far as the head goes, but for this one.
+    if not head.startswith(b"#!AMR\n") and (encoding := plaintext.encoding(head)):
+        return Recognised("text", encoding)
+    if picture := _picture(head):
+        return Recognised("picture", picture)
     # Behind a tag there may be rubbish before the first frame: the mp3 demuxer looks for it.
     found = _demuxer(behind_id3(head), tagged=id3_bytes(head) > 0)
     if found is None:
-        raise PermanentError(_refusal(head), f"first bytes: {head[:16].hex(' ')}")
-    return found
+        reason = "this is not a media format that reelmill accepts"
+        raise PermanentError(reason, f"first bytes: {head[:16].hex(' ')}")
+    return Recognised("timed", found)
 
 
 def id3_bytes(head: bytes) -> int:
@@ -59,6 +85,16 @@ def behind_id3(head: bytes) -> bytes:
     while length := id3_bytes(head):
         head = head[length:]
     return head
+
+
+def _picture(head: bytes) -> str | None:
+    for magic, name in _PICTURES:
+        if head.startswith(magic):
+            return name
+    if (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
+        return "webp"
+    is_bitmap = head.startswith(b"BM") and len(head) > 10 and head[6:10] == bytes(4)
+    return "bmp" if is_bitmap else None
 
 
 def _demuxer(head: bytes, *, tagged: bool) -> str | None:
@@ -97,26 +133,3 @@ def _is_mpeg_audio(head: bytes) -> bool:
         return False
     version, layer, bitrate, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
     return version != 1 and layer in (1, 2) and bitrate != 15 and rate != 3
-
-
-def _refusal(head: bytes) -> str:
-    text = _text(head)
-    if text is not None:
-        lower = text.lower().lstrip("\ufeff \t\r\n")
-        if any(word in lower for word in _PLAYLIST_WORDS) or lower.startswith(("v=0", "file ", "concat:")):
-            return "this is a playlist that points at other files, not media"
-        return "this is text, not media"
-    if head.startswith(_IMAGES) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
-        return "this is an image, not sound"
-    return "this is not a media format that reelmill accepts"
-
-
-def _text(head: bytes) -> str | None:
-    """The head as text, if that is what it is."""
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    # The head may end inside a character.
-    text = head.decode(encoding, "ignore")
-    if encoding == "utf-8" and len(text.encode()) < len(head) - 3:
-        return None
-    control = sum(1 for sign in text if ord(sign) < 32 and sign not in "\t\r\n\f")
-    return text if text and control == 0 else None

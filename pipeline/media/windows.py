@@ -1,6 +1,7 @@
-"""Where a long file is cut into windows, so that several workers can decode it: in silences, decided once."""
+"""Where a long file is cut into windows, so that several workers can decode it: decided once, in silences if it can."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.job import MediaInfo, Window
@@ -21,13 +22,21 @@ _MAX_WITHOUT_INDEX = 6
 def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: Ffmpeg) -> tuple[Window, ...]:
     """The windows of a file: they touch, the first starts at 0, the last is open, because a length may be wrong.
 
-    Decodes 10 s around each border, which is why borders are decided here once and then stored.
+    Decodes 10 s of sound around each border, which is why borders are decided here once and then stored. The borders
+    of a silent video lie on whole seconds; a picture or a text is one window.
     """
+    if not info.is_timed:
+        return (Window(index=0, start=0.0, end=None),)
     length = info.duration if info.duration is not None else estimated_length(path, info, ffmpeg)
     length = min(length or 0.0, longest(info, ffmpeg.limits))
     if info.demuxer in _WITHOUT_INDEX:
         window_seconds = max(window_seconds, length / _MAX_WITHOUT_INDEX)
     nominal = nominal_borders(length, window_seconds)
+    return _between(_in_silences(path, info, nominal, ffmpeg) if info.audio else [float(border) for border in nominal])
+
+
+def _in_silences(path: Path, info: MediaInfo, nominal: Sequence[int], ffmpeg: Ffmpeg) -> list[float]:
+    """The borders moved to where nobody speaks."""
     around = min(_SEARCH, nominal[0] // 3) if nominal else 0
     borders: list[float] = []
     for border in nominal:
@@ -35,6 +44,10 @@ def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: F
         if not pcm:
             break  # the file ends before its header says: the last window will tell
         borders.append(round(border - around + place_border(pcm), 3))
+    return borders
+
+
+def _between(borders: Sequence[float]) -> tuple[Window, ...]:
     starts = [0.0, *borders]
     ends = [*borders, None]
     return tuple(

@@ -7,13 +7,16 @@ from typing import Protocol
 
 from pipeline import tasks
 from pipeline.engines import Capabilities
-from pipeline.job import Failure, Job, Window, Windows
-from pipeline.media.audio import WindowCut
+from pipeline.job import Failure, Job, Kind, Window, Windows
+from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.frames import FrameCut
+from pipeline.media.pieces import FramePieces, MediaCut, PicturePieces, Pieces, ScenePieces, SoundPieces, TextPieces
 from pipeline.media.probe import probe
 from pipeline.media.windows import choose_windows
 from pipeline.payload import Piece
+from pipeline.settings import Cutting, Video
 from pipeline.store import ObjectStore
 
 
@@ -50,13 +53,22 @@ class MediaSource:
     """The real one: ffmpeg and Pillow on a local copy."""
 
     def __init__(
-        self, store: ObjectStore, cache: MediaCache, ffmpeg: Ffmpeg, *, window_seconds: float, engine: Capabilities
+        self,
+        store: ObjectStore,
+        cache: MediaCache,
+        ffmpeg: Ffmpeg,
+        *,
+        cutting: Cutting,
+        video: Video,
+        engine: Capabilities,
     ) -> None:
         self._store = store
         self._cache = cache
         self._ffmpeg = ffmpeg
-        self._window_seconds = window_seconds
-        self._engine = engine
+        self._window_seconds = cutting.window_seconds
+        self._rate = video.frames_per_second
+        images = min(engine.limits.images, video.frames_per_segment)
+        self._limits = engine.limits.model_copy(update={"images": images})
 
     def prepare(self, job: Job) -> Windows:
         task = tasks.named(job.task)
@@ -64,12 +76,40 @@ class MediaSource:
             info = probe(path, self._ffmpeg)
             kinds = task.kinds(info, job.options)
             windows = choose_windows(path, info, self._window_seconds, self._ffmpeg)
-        return Windows(media=info, kinds=kinds, limits=self._engine.limits, windows=windows, fold=task.fold(info))
+        return Windows(media=info, kinds=kinds, limits=self._limits, windows=windows, fold=task.fold(info))
 
     @contextmanager
     def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Cut]:
+        rate = job.options.frames_per_second or self._rate
         with self._local(job) as path:
-            yield SoundCut(path, windows, window, self._ffmpeg)
+            yield MediaCut([self._pieces(path, kind, windows, window, rate) for kind in windows.kinds])
+
+    def _pieces(self, path: Path, kind: Kind, windows: Windows, window: Window, rate: float) -> Pieces:
+        """The pieces of one kind. Of several kinds, the first one tells how much of the media is done."""
+        info, limits, counts = windows.media, windows.limits, kind == windows.kinds[0]
+        match kind:
+            case "sound":
+                clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg)
+                return SoundPieces(clips, counts=counts)
+            case "frames":
+                return FramePieces(self._frames(path, windows, window, rate), counts=counts)
+            case "scene":
+                frames = self._frames(path, windows, window, rate)
+                sound = WindowSound(path, info, window, self._ffmpeg)
+                most, clip_seconds = limits.images, limits.clip_seconds
+                return ScenePieces(frames, sound, window.start, most=most, clip_seconds=clip_seconds)
+            case "picture":
+                return PicturePieces(path, info, limits.image_pixels, self._ffmpeg.limits)
+            case "text":
+                return TextPieces(path, info, limits.text_characters, self._ffmpeg.limits)
+            case "fold":
+                raise ValueError("a fold is made from answers, not cut from media")
+
+    def _frames(self, path: Path, windows: Windows, window: Window, rate: float) -> FrameCut:
+        limits = windows.limits
+        return FrameCut(
+            path, windows.media, window, self._ffmpeg, rate=rate, most=limits.images, side=limits.image_pixels
+        )
 
     @contextmanager
     def _local(self, job: Job) -> Iterator[Path]:
@@ -78,10 +118,3 @@ class MediaSource:
 
         with self._cache.hold(job.media.sha256, job.media.size, fetch) as path:
             yield path
-
-
-class SoundCut(WindowCut):
-    """The clips of speech of a window."""
-
-    def __init__(self, path: Path, windows: Windows, window: Window, ffmpeg: Ffmpeg) -> None:
-        super().__init__(path, windows.media, window, windows.limits.clip_seconds, ffmpeg)

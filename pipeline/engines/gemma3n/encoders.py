@@ -1,7 +1,7 @@
 """Clips and pictures of several sequences through the towers at once, as soft tokens.
 
-Batched and alone give the same, because clips were extracted alone: their features are padded with zeros, their masks
-with False.
+Batched and alone give the same: clips were extracted alone, their features are padded with zeros, their masks with
+False, and each keeps its own end (`clip_ends.py`).
 """
 
 from collections.abc import Sequence as Items
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pipeline.engines.gemma3n.clip_ends import ends, kept_ends
 from pipeline.engines.gemma3n.embedding import embed_prompt
 from pipeline.engines.gemma3n.sequences import Clip, Limits, Sequence
 
@@ -47,7 +48,8 @@ class Encoders:
             return [None] * len(sequences)
         features, mask = collate(clips)
         inner, device = self._model.model, self._model.device
-        heard = inner.get_audio_features(features.to(device, self._model.dtype), ~mask.to(device), return_dict=True)
+        with kept_ends(inner.audio_tower, ends(sequences)):
+            heard = inner.get_audio_features(features.to(device, self._model.dtype), ~mask.to(device), return_dict=True)
         soft = self._filled(heard.pooler_output, heard.audio_mel_mask)
         return _dealt(soft, [len(sequence.clips) for sequence in sequences])
 

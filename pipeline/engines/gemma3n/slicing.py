@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import Gemma3nTextConfig
 
 from pipeline.engines.gemma3n.sliced_tensors import check_complete, entries
-from pipeline.engines.gemma3n.variants import Layers, Variant, checked
+from pipeline.engines.gemma3n.variants import Layers, Variant, checked, named, own_sizes, read_sizes
 from pipeline.engines.gemma3n.weights_file import INDEX_FILE, Entry, weight_files, write
 from pipeline.errors import WorldError
 
@@ -58,7 +58,7 @@ def slice_checkpoint(source: Path, target: Path, variant: Variant) -> Sliced:
     if os.path.lexists(target):
         raise WorldError(f"{target} is there already; a slice is only ever written to a new directory")
     config = read_config(source)
-    text = Gemma3nTextConfig.from_dict(config["text_config"])
+    text = _text(config)
     checked(variant, Layers.of(text))
     config["text_config"] |= variant.text_fields(Layers.of(text))
     try:
@@ -83,6 +83,15 @@ def slice_checkpoint(source: Path, target: Path, variant: Variant) -> Sliced:
     )
 
 
+def choose(checkpoint: Path, name: str, sizes: Path | None = None) -> Variant:
+    """The size of that name of a checkpoint, or of the file `sizes` instead of the checkpoint's own.
+
+    Raises PermanentError when there is no such size, WorldError when a file is wrong.
+    """
+    own = own_sizes(checkpoint) if sizes is None else read_sizes(sizes)
+    return named(name, Layers.of(_text(read_config(checkpoint))), own)
+
+
 def read_config(checkpoint: Path) -> dict[str, Any]:
     """The config of a Gemma 3n checkpoint, as it lies there. Raises WorldError when it is not one that can be cut."""
     try:
@@ -99,6 +108,10 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
             f"{checkpoint} is quantized, a size cannot be cut out of it: slice the original, then quantize"
         )
     return config
+
+
+def _text(config: dict[str, Any]) -> Gemma3nTextConfig:
+    return Gemma3nTextConfig.from_dict(config["text_config"])
 
 
 def _write_weights(directory: Path, wanted: Mapping[str, Sequence[Entry]]) -> None:

@@ -1,7 +1,7 @@
 """Plain static batches through `model.generate`: the reference that continuous batching is measured against.
 
-A batch takes as long as its longest answer, and nothing joins it on the way. Clips are extracted alone and padded here,
-so that a batch gives what each of its sequences gives alone.
+A batch takes as long as its longest answer, and nothing joins it on the way. Clips are extracted alone, padded here
+and keep their own ends, so that a batch gives what each of its sequences gives alone.
 """
 
 from collections.abc import Sequence as Items
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import LogitsProcessor, StoppingCriteria
 
+from pipeline.engines.gemma3n.clip_ends import ends, kept_ends
 from pipeline.engines.gemma3n.encoders import collate
 from pipeline.engines.gemma3n.sequences import Finished, Limits, Sequence, refusal
 from pipeline.engines.gemma3n.shape import Counters
@@ -40,14 +41,15 @@ class StaticDecoder:
     def _generate(self, sequences: Items[Sequence]) -> list[Finished]:
         inputs = collated(sequences, self._model)
         num_prompt_tokens = inputs["input_ids"].shape[1]
-        output = self._model.generate(
-            **inputs,
-            do_sample=False,
-            max_new_tokens=max(sequence.max_tokens for sequence in sequences),
-            eos_token_id=None,  # each sequence has its own
-            logits_processor=[StopsOnlyWhenAllowed(sequences, num_prompt_tokens)],
-            stopping_criteria=[EachHasEnded(sequences, num_prompt_tokens)],
-        )
+        with kept_ends(self._model.model.audio_tower, ends(sequences)):
+            output = self._model.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=max(sequence.max_tokens for sequence in sequences),
+                eos_token_id=None,  # each sequence has its own
+                logits_processor=[StopsOnlyWhenAllowed(sequences, num_prompt_tokens)],
+                stopping_criteria=[EachHasEnded(sequences, num_prompt_tokens)],
+            )
         answers: list[list[int]] = output[:, num_prompt_tokens:].tolist()
         finished = [ending(sequence, answer) for sequence, answer in zip(sequences, answers, strict=True)]
         self._count(sequences, finished, num_steps=len(answers[0]) - 1)

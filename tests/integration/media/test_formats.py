@@ -61,7 +61,7 @@ def test_a_healthy_file_is_cut_whole_and_at_true_times(name: str, beeping: Path,
     path = encode(ffmpeg, beeping, folder / name, *options, video_seconds=video)
     info = probe(path, ffmpeg)
     assert info.demuxer == demuxer
-    assert info.has_video == (video is not None)
+    assert (info.video is not None) == (video is not None)
     assert (info.duration is not None) == promises
     assert info.duration is None or info.duration == pytest.approx(60, abs=0.2)
 

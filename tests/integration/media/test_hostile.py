@@ -26,9 +26,8 @@ CORPUS = {
     "sdp": "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n",
     "svg": '<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/></svg>',
     "pls": "[playlist]\nFile1={url}\nNumberOfEntries=1\n",
-    "text": "just some words\n",
 }
-NAMES = {"m3u8": "hostile.mp4", "text": "hostile.mp3", "sdp": "hostile.wav"}
+NAMES = {"m3u8": "hostile.mp4", "sdp": "hostile.wav"}
 FORCED = ("mov", "matroska", "wav", "mp3", "aac", "ogg", "flac", "mpegts", "avi", "asf")
 
 

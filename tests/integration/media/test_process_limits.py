@@ -72,7 +72,7 @@ def test_a_crash_is_the_fault_of_the_file(tmp_path: Path) -> None:
 
 
 def test_more_output_than_expected_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="more sound than it may"):
+    with pytest.raises(PermanentError, match="more than it may"):
         run(with_limits(tmp_path, "while True: os.write(1, bytes(500))"))
 
 

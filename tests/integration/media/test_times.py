@@ -176,4 +176,4 @@ def test_cover_art_is_no_video(beeping: Path, tmp_path: Path, ffmpeg: Ffmpeg) ->
     picture = ("-i", str(art), "-map", "0:a", "-map", "1:v", "-c:v", "copy", "-disposition:v:0", "attached_pic")
     path = encode(ffmpeg, beeping, tmp_path / "a.mp3", *picture)
     info = probe(path, ffmpeg)
-    assert (info.demuxer, info.has_video, info.duration) == ("mp3", False, pytest.approx(60, abs=0.1))
+    assert (info.demuxer, info.video is not None, info.duration) == ("mp3", False, pytest.approx(60, abs=0.1))

@@ -16,7 +16,7 @@ def audio(**fields: Any) -> dict[str, Any]:
 
 
 def video(**fields: Any) -> dict[str, Any]:
-    return {"codec_type": "video", "codec_name": "h264", **fields}
+    return {"codec_type": "video", "codec_name": "h264", "width": 640, "height": 360, **fields}
 
 
 def read(*streams: dict[str, Any], notes: str = "", **container: Any) -> description.Description:
@@ -29,53 +29,52 @@ def media(**fields: Any) -> MediaInfo:
 
 
 def test_the_length_of_the_sound_is_that_of_its_stream_not_of_the_file() -> None:
-    assert read(video(duration="65.0"), audio(duration="60.0"), duration="65.0").promise == 60.0
+    assert read(video(duration="65.0"), audio(duration="60.0"), duration="65.0").extent.promise == 60.0
 
 
 def test_sound_that_starts_late_ends_late() -> None:
     found = read(video(), audio(start_time="4.9", duration="60.0"), start_time="1.4", duration="65.0")
-    assert found.promise == pytest.approx(63.5)
+    assert found.extent.promise == pytest.approx(63.5)
 
 
 def test_matroska_tells_the_end_in_a_tag() -> None:
     stream = audio(start_time="3.477", tags={"DURATION": "00:01:03.523000000"})
-    assert read(video(), stream, start_time="0.0", duration="65.0").promise == pytest.approx(63.523)
+    assert read(video(), stream, start_time="0.0", duration="65.0").extent.promise == pytest.approx(63.523)
 
 
 def test_the_length_of_the_file_counts_when_the_sound_is_alone_in_it() -> None:
     cover = video(disposition={"attached_pic": 1})
-    assert read(audio(), duration="60.0").promise == 60.0
-    assert read(cover, audio(), duration="60.0").promise == 60.0
-    assert not read(cover, audio(), duration="60.0").has_video
-    assert read(video(), audio(), duration="60.0").promise is None
-    assert read(video(), audio(), duration="60.0").length == 60.0
+    assert read(audio(), duration="60.0").extent.promise == 60.0
+    assert read(cover, audio(), duration="60.0").extent.promise == 60.0
+    assert not read(cover, audio(), duration="60.0").video
+    assert read(video(), audio(), duration="60.0").extent.promise is None
+    assert read(video(), audio(), duration="60.0").extent.length == 60.0
 
 
 def test_an_estimate_is_no_promise() -> None:
     found = read(audio(duration="58.6"), duration="58.6", notes=ESTIMATE)
-    assert (found.length, found.promise) == (58.6, None)
+    assert (found.extent.length, found.extent.promise) == (58.6, None)
 
 
 def test_what_is_not_a_number_is_no_length() -> None:
     for value in ("N/A", "nan", "inf", None):
-        assert read(audio(duration=value), duration=value).length is None
+        assert read(audio(duration=value), duration=value).extent.length is None
 
 
 def test_the_default_stream_is_decoded() -> None:
     streams = (audio(), video(), audio(codec_name="opus", disposition={"default": 1}))
     found = description.info(read(*streams), "matroska", None)
-    assert (found.audio.index, found.audio.codec, found.audio_streams, found.has_video) == (1, "opus", 2, True)
+    assert (found.audio.index, found.audio.codec, found.audio_streams, found.video is not None) == (1, "opus", 2, True)
 
 
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
         (b"{}", "no audio stream"),
-        (json.dumps({"streams": [video()]}).encode(), "no audio stream"),
         (b"", "header cannot be read"),
     ],
 )
-def test_a_file_without_sound_is_refused(output: bytes, reason: str) -> None:
+def test_a_file_without_sound_and_picture_is_refused(output: bytes, reason: str) -> None:
     with pytest.raises(PermanentError, match=reason):
         description.read(output, "")
 
@@ -118,3 +117,17 @@ def test_only_a_declared_length_is_a_promise() -> None:
     assert description.promised_end(media()) == 60.0
     assert description.promised_end(media(demuxer="mpegts")) is None
     assert description.promised_end(media(duration=None)) is None
+
+
+def test_a_video_without_sound_is_media() -> None:
+    found = description.info(read(video()), "mov", None)
+    assert (found.kind, found.audio) == ("video", None)
+    assert found.video is not None
+    assert (found.video.width, found.video.height) == (640, 360)
+
+
+def test_a_video_is_as_wide_as_it_is_shown() -> None:
+    turned = video(side_data_list=[{"rotation": -90}])
+    wide = video(sample_aspect_ratio="2:1")
+    shown = [description.info(read(stream), "mov", None).video for stream in (turned, wide)]
+    assert [(one.width, one.height) for one in shown if one] == [(360, 640), (1280, 360)]

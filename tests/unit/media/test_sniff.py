@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from pipeline.errors import PermanentError
-from pipeline.media.sniff import demuxer, id3_bytes
+from pipeline.media.sniff import Recognised, id3_bytes, recognise
 
 TS = b"".join(b"\x47" + bytes(187) for _ in range(6))
 M2TS = b"".join(bytes(4) + b"\x47" + bytes(187) for _ in range(6))
@@ -53,7 +53,7 @@ def id3(length: int, *, footer: bool = False) -> bytes:
     ],
 )
 def test_media_is_known_by_its_first_bytes(head: bytes, expected: str) -> None:
-    assert demuxer(head) == expected
+    assert recognise(head) == Recognised("timed", expected)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,6 @@ def test_media_is_known_by_its_first_bytes(head: bytes, expected: str) -> None:
         (b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011">', "playlist"),
         (b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=audio 5004 RTP/AVP 0\r\n", "playlist"),
         (b"[playlist]\nFile1=http://x\n", "playlist"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='http://x'/></svg>", "this is text"),
-        ("Grüße an alle\n".encode(), "this is text"),
-        (("x" * 20 + "é").encode()[:-1], "this is text"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "image"),
-        (b"\x89PNG\r\n\x1a\n\x00", "image"),
-        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image"),
         (b"%PDF-1.7\n\xe2\xe3\xcf\xd3\x00", "not a media format"),
         (b"\x7fELF\x02\x01\x01\x00", "not a media format"),
         (bytes(4096), "not a media format"),
@@ -84,7 +78,21 @@ def test_media_is_known_by_its_first_bytes(head: bytes, expected: str) -> None:
 )
 def test_what_is_no_media_is_refused_in_plain_words(head: bytes, reason: str) -> None:
     with pytest.raises(PermanentError, match=reason):
-        demuxer(head)
+        recognise(head)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("Grüße an alle\n".encode(), Recognised("text", "utf-8")),
+        (("x" * 20 + "é").encode()[:-1], Recognised("text", "utf-8")),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", Recognised("picture", "jpeg")),
+        (b"\x89PNG\r\n\x1a\n\x00", Recognised("picture", "png")),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", Recognised("picture", "webp")),
+    ],
+)
+def test_texts_and_pictures_are_known_by_their_first_bytes(head: bytes, expected: Recognised) -> None:
+    assert recognise(head) == expected
 
 
 def test_the_length_of_a_tag_is_read_from_its_seven_bit_digits() -> None:

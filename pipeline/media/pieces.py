@@ -1,0 +1,222 @@
+"""The media of a window as the payloads that a task asks for: one class for each kind, one that puts them together.
+
+Each is iterated once, in bounded memory. The attributes are true afterwards: `end`, where the media really ended;
+`flags`; `missing` and `missing_until`, why the stretch behind `end` could not be read although the file promises it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.job import SAMPLE_RATE, Failure, MediaInfo
+from pipeline.media import documents, pictures
+from pipeline.media.audio import WindowCut, WindowSound
+from pipeline.media.frames import FrameCut
+from pipeline.payload import BYTES_PER_SECOND, Frame, Payload, Piece
+from pipeline.settings import Limits
+
+_SHORTEST_SCENE = 0.1  # seconds of sound, in a scene without a frame
+
+
+class Told(Protocol):
+    """What is known of a window once it has been read."""
+
+    @property
+    def end(self) -> float: ...
+
+    @property
+    def flags(self) -> tuple[str, ...]: ...
+
+    @property
+    def missing(self) -> Failure | None: ...
+
+    @property
+    def missing_until(self) -> float | None: ...
+
+
+class Pieces(Told, Protocol):
+    """What `MediaCut` puts together."""
+
+    def __iter__(self) -> Iterator[Piece]: ...
+
+
+class _Pieces:
+    """Of a window in which nothing is missing, until something is found to be."""
+
+    def __init__(self, end: float = 0.0) -> None:
+        self.end = end
+        self.flags: tuple[str, ...] = ()
+        self.missing: Failure | None = None
+        self.missing_until: float | None = None
+
+    def _learn(self, *parts: Told) -> None:
+        """What the parts know once they have been read. If one of them is cut off, the earliest end counts."""
+        broken = [part for part in parts if part.missing is not None]
+        self.end = min(part.end for part in broken) if broken else max(part.end for part in parts)
+        self.flags = tuple(dict.fromkeys(flag for part in parts for flag in part.flags))
+        self.missing = broken[0].missing if broken else None
+        self.missing_until = max((part.missing_until or 0.0 for part in broken), default=None)
+
+
+class SoundPieces(_Pieces):
+    """The clips of speech. `counts`: how much of the media is done is told by them."""
+
+    def __init__(self, cut: WindowCut, *, counts: bool) -> None:
+        super().__init__()
+        self._cut = cut
+        self._counts = counts
+
+    def __iter__(self) -> Iterator[Piece]:
+        for clip in self._cut:
+            covers = _length(clip.start, clip.end) if self._counts else 0.0
+            yield Piece(clip.start, clip.end, Payload(kind="sound", pcm=clip.pcm, covers=covers))
+        self._learn(self._cut)
+
+
+class FramePieces(_Pieces):
+    """Groups of frames. `counts` as in `SoundPieces`."""
+
+    def __init__(self, cut: FrameCut, *, counts: bool) -> None:
+        super().__init__()
+        self._cut = cut
+        self._counts = counts
+
+    def __iter__(self) -> Iterator[Piece]:
+        for group in self._cut:
+            covers = _length(group.start, group.end) if self._counts else 0.0
+            yield Piece(group.start, group.end, Payload(kind="frames", frames=group.frames, covers=covers))
+        self._learn(self._cut)
+
+
+class ScenePieces(_Pieces):
+    """What is seen and heard together: frames and the sound of the same stretch, both read as they are needed.
+
+    A stretch has at most `most` frames and `clip_seconds` of sound; it may have no frame, or no sound.
+    """
+
+    def __init__(self, cut: FrameCut, sound: WindowSound, start: float, *, most: int, clip_seconds: float) -> None:
+        super().__init__()
+        self._cut = cut
+        self._sound = sound
+        self._start = start
+        self._most = most
+        self._clip_seconds = clip_seconds
+
+    def __iter__(self) -> Iterator[Piece]:
+        heard = _Reader(self._sound)
+        place = self._start
+        for end, frames in stretches(self._cut.frames(), place, self._most, self._clip_seconds):
+            if end is None:
+                yield from self._last(place, frames, heard)
+            else:
+                yield from _scene(place, end, frames, heard.up_to(_num_bytes(end - self._start)))
+                place = end
+        self._learn(self._cut, self._sound)
+
+    def _last(self, place: float, frames: tuple[Frame, ...], heard: "_Reader") -> Iterator[Piece]:
+        """The stretch behind the last border, and those for which there is only sound left."""
+        goes_on = True
+        while goes_on:
+            end = place + self._clip_seconds
+            pcm = heard.up_to(_num_bytes(end - self._start))
+            goes_on = len(pcm) >= _num_bytes(self._clip_seconds)
+            if not goes_on:
+                end = max(place + len(pcm) / BYTES_PER_SECOND, min(end, self._cut.end))
+            yield from _scene(place, end, frames, pcm)
+            place, frames = end, ()
+
+
+class PicturePieces(_Pieces):
+    """The one picture of a picture file, fitted into a square of `side` pixels."""
+
+    def __init__(self, path: Path, info: MediaInfo, side: int, limits: Limits) -> None:
+        super().__init__()
+        assert info.picture is not None, "the media is a picture"
+        self._picture = pictures.read(path, info.picture.format, side, limits)
+        self.flags = self._picture.flags
+
+    def __iter__(self) -> Iterator[Piece]:
+        yield Piece(0.0, 0.0, Payload(kind="picture", frames=(Frame(0.0, self._picture.image),)))
+
+
+class TextPieces(_Pieces):
+    """A text in pieces of at most `longest` characters; one of white space alone is left out."""
+
+    def __init__(self, path: Path, info: MediaInfo, longest: int, limits: Limits) -> None:
+        assert info.encoding is not None, "the media is a text"
+        self._text = documents.read(path, info.encoding, limits)
+        self._longest = longest
+        super().__init__(end=float(len(self._text)))
+
+    def __iter__(self) -> Iterator[Piece]:
+        for piece in documents.pieces(self._text, self._longest):
+            if piece.text.strip():
+                payload = Payload(kind="text", text=piece.text, covers=float(len(piece.text)))
+                yield Piece(float(piece.start), float(piece.end), payload)
+
+
+class MediaCut(_Pieces):
+    """The pieces of several kinds of one window, one kind after the other."""
+
+    def __init__(self, parts: Sequence[Pieces]) -> None:
+        super().__init__()
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[Piece]:
+        for part in self._parts:
+            yield from part
+        self._learn(*self._parts)
+
+
+def stretches(
+    frames: Iterable[Frame], start: float, most: int, clip_seconds: float
+) -> Iterator[tuple[float | None, tuple[Frame, ...]]]:
+    """Divide the time from `start` on: where each stretch ends, and its frames. The last one's end is not known here.
+
+    A stretch ends before the frame that is one too many, or when it is as long as may be.
+    """
+    held: list[Frame] = []
+    for frame in frames:
+        while frame.time >= start + clip_seconds:
+            start = round(start + clip_seconds, 6)
+            yield start, tuple(held)
+            held = []
+        if len(held) == most:
+            start = frame.time
+            yield start, tuple(held)
+            held = []
+        held.append(frame)
+    yield None, tuple(held)
+
+
+class _Reader:
+    """Takes bytes from chunks, as many as are asked for."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._held = bytearray()
+        self._taken = 0
+
+    def up_to(self, end: int) -> bytes:
+        """What follows what was taken before, up to byte number `end`, or less at the end of the chunks."""
+        while self._taken + len(self._held) < end and (chunk := next(self._chunks, None)) is not None:
+            self._held += chunk
+        found = bytes(self._held[: end - self._taken])
+        del self._held[: len(found)]
+        self._taken += len(found)
+        return found
+
+
+def _scene(start: float, end: float, frames: tuple[Frame, ...], pcm: bytes) -> Iterator[Piece]:
+    """A scene, unless there is nothing to be seen and next to nothing to be heard."""
+    if frames or len(pcm) >= _SHORTEST_SCENE * BYTES_PER_SECOND:
+        start, end = round(start, 6), round(end, 6)
+        yield Piece(start, end, Payload(kind="scene", frames=frames, pcm=pcm, covers=_length(start, end)))
+
+
+def _length(start: float, end: float) -> float:
+    return round(end - start, 6)
+
+
+def _num_bytes(seconds: float) -> int:
+    return 2 * round(seconds * SAMPLE_RATE)

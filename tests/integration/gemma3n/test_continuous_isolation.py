@@ -1,0 +1,176 @@
+"""What happens to one sequence does not happen to the others."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.engines.gemma3n.decoding import Decoding
+from pipeline.engines.gemma3n.encoders import Encoders
+from pipeline.engines.gemma3n.prefill import Prefill
+from pipeline.engines.gemma3n.sequences import Clip, Sequence
+from pipeline.errors import PermanentError, ResourceError
+from tests.integration.gemma3n.driving import MAX_LENGTH, decoder, drive, wrong
+from tests.integration.gemma3n.mixed import Case, Prompt, load
+from tests.integration.gemma3n.pool import draw_cases
+
+BAD = "bad"
+
+
+@pytest.fixture(scope="module")
+def model(random_checkpoint: Path) -> Any:
+    return load(random_checkpoint)[0]
+
+
+@pytest.fixture(scope="module")
+def cases(random_checkpoint: Path) -> list[Case]:
+    """Two of every kind: text, clip, pictures, both, two clips."""
+    return draw_cases(*load(random_checkpoint), 3, 5, 2)
+
+
+def together(model: Any, cases: list[Case], bad: list[Sequence], **options: Any) -> tuple[list[str], list[Any]]:
+    """Run good and bad ones in one burst, good ones on both sides; returns which good ones differ, and the bad ends."""
+    good = [case.sequence for case in cases]
+    continuous = decoder(model, {"slots": 3, "ahead": 8, **options})
+    ended = drive(continuous, [*good[:4], *bad, *good[4:]], np.random.default_rng(0), gap=0)
+    assert continuous.free_slots == 3
+    assert not continuous.running
+    return wrong(cases, ended), [ended[one.id] for one in bad]
+
+
+def remade(case: Case, name: str = BAD, **changes: Any) -> Sequence:
+    one = case.sequence
+    prompt = {"ids": one.ids, "clips": one.clips, "pixels": one.pixels, **changes}
+    return Prompt(**prompt).sequence(name, 8)
+
+
+def text(case: Case, **changes: Any) -> Sequence:
+    return remade(case, **{"clips": (), "pixels": None, **changes})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda cases: text(cases[0], ids=torch.zeros(0, dtype=torch.int64)), "the prompt is empty"),
+        (lambda cases: text(cases[0], ids=torch.tensor([2, 5000])), "ids that the model does not have"),
+        (lambda cases: text(cases[0], ids=torch.tensor([2.0])), "not a row of int64 ids"),
+        (lambda cases: text(cases[0], ids=torch.full((MAX_LENGTH - 7,), 9)), "633 prompt tokens and up to 8 answer"),
+        (lambda cases: text(cases[2]), "places for the soft tokens of 0 clips, not 0"),
+        (lambda cases: remade(cases[4], pixels=cases[4].sequence.pixels.double() / 0), "pixels that are not numbers"),
+        (lambda cases: remade(cases[4], pixels=cases[4].sequence.pixels[:, :1]), "not float pixels of shape"),
+        (lambda cases: clip_of(cases[2], torch.full((50, 128), torch.nan)), "features that are not numbers"),
+        (lambda cases: clip_of(cases[2], torch.zeros(3009, 128)), "3009 frames, the model hears 3008"),
+        (lambda cases: clip_of(cases[2], torch.zeros(0, 128)), "a clip holds no sound"),
+        (lambda cases: clip_of(cases[2], torch.zeros(50, 64)), r"not float32 features of shape \(frames, 128\)"),
+    ],
+)
+def test_a_sequence_that_cannot_be_answered_comes_back_with_the_reason(
+    model: Any, cases: list[Case], spoil: Callable[[list[Case]], Sequence], reason: str
+) -> None:
+    continuous = decoder(model, {"slots": 1})
+    continuous.admit([spoil(cases)])
+    error = continuous.step()[BAD]
+    with pytest.raises(PermanentError, match=reason):
+        raise error  # type: ignore[misc]
+    assert continuous.free_slots == 1
+
+
+def clip_of(case: Case, features: torch.Tensor) -> Sequence:
+    return remade(case, clips=(Clip(features, torch.ones(len(features), dtype=torch.bool)),))
+
+
+def test_numbers_that_overflow_fail_their_sequence_alone_and_leave_a_clean_slot(model: Any, cases: list[Case]) -> None:
+    pixels = cases[4].sequence.pixels
+    assert pixels is not None
+    huge = [remade(cases[4], f"{BAD}-{index}", pixels=torch.full_like(pixels, 3e38)) for index in range(3)]
+    for options in ({}, {"chunk": 64, "prefill_tokens": 64}):
+        differ, ends = together(model, cases, huge, **options)
+        assert differ == []
+        assert all(isinstance(end, PermanentError) and "overflow" in end.reason for end in ends)
+
+
+@contextmanager
+def failing(owner: Any, method: str, fails: Callable[[Any], bool], error: Exception) -> Iterator[list[int]]:
+    """Let a method raise for some of its items; yields the sizes of the calls."""
+    right = getattr(owner, method)
+    sizes: list[int] = []
+
+    def call(self: Any, items: Any, *rest: Any) -> Any:
+        sizes.append(len(items))
+        if fails(items):
+            raise error
+        return right(self, items, *rest)
+
+    with patch.object(owner, method, call):
+        yield sizes
+
+
+def test_the_media_of_one_sequence_that_break_an_encoder_fail_alone(model: Any, cases: list[Case]) -> None:
+    def is_bad(items: Any) -> bool:
+        return any(one.id == BAD for one in items)
+
+    with failing(Encoders, "prompts", is_bad, RuntimeError("no kernel for this")) as sizes:
+        differ, (end,) = together(model, cases, [remade(cases[4])])
+    assert differ == []
+    assert isinstance(end, ResourceError)
+    assert "no kernel for this" in end.reason
+    assert max(sizes) > 2  # they did go in together
+
+
+def test_too_many_media_for_the_memory_are_halved_and_none_fails(model: Any, cases: list[Case]) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    with failing(Encoders, "prompts", lambda items: len(items) > 2, error) as sizes:
+        differ, _ = together(model, cases, [])
+    assert differ == []
+    assert {4, 2} <= set(sizes) or {3, 1} <= set(sizes)
+
+
+def test_a_prompt_that_never_fits_the_memory_fails_alone(model: Any, cases: list[Case]) -> None:
+    def is_bad(items: Any) -> bool:
+        return any(row.sequence.id == BAD for row in items)
+
+    with failing(Prefill, "advance", is_bad, torch.OutOfMemoryError("CUDA out of memory")) as sizes:
+        differ, (end,) = together(model, cases, [remade(cases[0])], bucket=256)
+    assert differ == []
+    assert isinstance(end, ResourceError)
+    assert "more memory than there is" in end.reason
+    assert max(sizes) > 1
+
+
+def test_a_decode_step_that_raises_fails_what_runs_and_the_decoder_goes_on(model: Any, cases: list[Case]) -> None:
+    continuous = decoder(model, {"slots": 2})
+    long = [case for case in cases if len(case.expected) > 4]
+    running, later = long[:2], long[2:]
+    continuous.admit([case.sequence for case in running])
+    continuous.step()
+    with patch.object(Decoding, "step", side_effect=RuntimeError("the kernel failed")):
+        ended = continuous.step()
+    assert set(ended) == {case.sequence.id for case in running}
+    assert all(isinstance(one, ResourceError) and "the kernel failed" in one.reason for one in ended.values())
+    assert wrong(later, drive(continuous, [case.sequence for case in later], np.random.default_rng(0))) == []
+
+
+def test_a_cancelled_sequence_is_not_heard_of_again_wherever_it_was(model: Any, cases: list[Case]) -> None:
+    long = max(cases, key=lambda case: case.sequence.num_prompt_tokens)
+    for num_steps in range(6):  # waiting, prefilled in part, decoding
+        continuous = decoder(model, {"slots": 1, "chunk": 128, "prefill_tokens": 128})
+        continuous.admit([remade(long)])
+        for _ in range(num_steps):
+            assert not continuous.step()
+        continuous.cancel(BAD)
+        assert (continuous.free_slots, continuous.running) == (1, frozenset())
+        assert (
+            wrong(cases[:2], drive(continuous, [case.sequence for case in cases[:2]], np.random.default_rng(0))) == []
+        )
+
+
+def test_a_sequence_is_admitted_once(model: Any, cases: list[Case]) -> None:
+    continuous = decoder(model, {"slots": 2})
+    continuous.admit([cases[0].sequence])
+    with pytest.raises(ValueError, match="runs already"):
+        continuous.admit([cases[0].sequence])
