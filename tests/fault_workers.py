@@ -34,7 +34,7 @@ class FaultyEcho(EchoEngine):
 
     def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
         for request in batch:
-            heard = dominant_hz(request.clip)
+            heard = dominant_hz(request.clips[0])
             if abs(heard - KILL_HZ) < 5:
                 os.kill(os.getpid(), signal.SIGKILL)
             if abs(heard - HANG_HZ) < 5:

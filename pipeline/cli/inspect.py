@@ -8,12 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import __version__, engines
+from pipeline import __version__, engines, tasks
 from pipeline.cli import ALL_DONE, BROKEN_WORLD, SOME_FAILED, show
 from pipeline.cli.connect import local_mode
-from pipeline.cli.options import DataDir, Json, Paths, load
+from pipeline.cli.options import DataDir, Json, Paths, TaskName, load
 from pipeline.cli.submitting import chosen_files
 from pipeline.errors import PipelineError, ReelmillError
+from pipeline.job import Kind, MediaInfo, Options, SegmentLimits
 from pipeline.settings import Settings
 
 #: Share of a clip that packed speech fills on average; an estimate for planning only.
@@ -25,24 +26,41 @@ def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def plan(paths: Paths, json: Json = False, data_dir: DataDir = None) -> None:
+def plan(paths: Paths, task: TaskName = "transcribe", json: Json = False, data_dir: DataDir = None) -> None:
     """A dry run: files, seconds of media, segments (estimated), and what would be refused and why."""
     from pipeline.media.ffmpeg import Ffmpeg
     from pipeline.media.probe import probe
 
     settings = load(data_dir)
     ffmpeg = Ffmpeg.locate(settings)
-    clip_seconds = engines.create(settings.engine).capabilities.limits.clip_seconds
+    limits = engines.create(settings.engine).capabilities.limits
+    chosen = tasks.named(task)
     rows: list[dict[str, Any]] = []
     for path, name in chosen_files(paths):
         try:
-            seconds = probe(path, ffmpeg).duration
-            segments = None if seconds is None else max(1, math.ceil(seconds / clip_seconds / MEAN_CLIP_FILL))
-            rows.append({"name": name, "seconds": seconds, "segments": segments, "refused": None})
+            info = probe(path, ffmpeg)
+            counts = [_num_segments(kind, info, limits, settings) for kind in chosen.kinds(info, Options())]
+            segments = None if None in counts else sum(count or 0 for count in counts)
+            rows.append({"name": name, "seconds": info.duration, "segments": segments, "refused": None})
         except PipelineError as error:
             rows.append({"name": name, "seconds": None, "segments": None, "refused": error.reason})
     _print_plan(rows, json=json)
     raise typer.Exit(SOME_FAILED if any(row["refused"] for row in rows) else ALL_DONE)
+
+
+def _num_segments(kind: Kind, info: MediaInfo, limits: SegmentLimits, settings: Settings) -> int | None:
+    """About how many segments media is cut into; None when its length is not known."""
+    if kind == "picture":
+        return 1
+    if kind == "text":
+        return max(1, math.ceil((info.characters or 0) / limits.text_characters))
+    if info.duration is None:
+        return None
+    images = min(limits.images, settings.video.frames_per_segment)
+    seconds = limits.clip_seconds * MEAN_CLIP_FILL
+    if kind != "sound":
+        seconds = images / settings.video.frames_per_second
+    return max(1, math.ceil(info.duration / (min(seconds, limits.clip_seconds) if kind == "scene" else seconds)))
 
 
 def _print_plan(rows: list[dict[str, Any]], *, json: bool) -> None:

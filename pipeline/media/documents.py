@@ -63,9 +63,10 @@ def _end(text: str, start: int, longest: int) -> int:
     if len(text) <= latest:
         return len(text)
     for pattern in _ENDS:
-        ends = [found.end() for found in pattern.finditer(text, start + longest // 2, latest)]
-        if ends:
-            return ends[-1]
+        ends = (found.end() for found in pattern.finditer(text, start + longest // 2, latest))
+        whole = [end for end in ends if not _belongs_together(text[end - 1], text[end])]
+        if whole:
+            return whole[-1]
     return _between_characters(text, start, latest)
 
 

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipeline.errors import PermanentError, PipelineError, ResourceError
 from pipeline.job import PictureInfo
@@ -23,6 +23,17 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 _PLUGINS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP"}
 _QUALITY = 95
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_ORIENTATION = 0x0112  # the EXIF tag
+#: What turns a picture with that orientation upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _WHITE = (255, 255, 255)
 
 
@@ -92,11 +103,14 @@ def _opened(path: Path, name: str, limits: Limits) -> Iterator[Image.Image]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """Turned as the notes beside the picture say, as far as they can be read."""
     image.load()
+    # Pillow's own way writes all the notes anew, and fails where one of them is damaged.
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # the notes beside the picture are damaged, in whatever way; the picture itself is not
-        return image
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 0))
+    except Exception:  # notes can be damaged in any way; the picture is not
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _stretched(image: Image.Image) -> Image.Image:

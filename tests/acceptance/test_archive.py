@@ -49,12 +49,12 @@ BAD = {
     "cut off.wav": "the file is cut off",
     "cut off.m4a": "cut off or broken",
     "cut off.flac": "the file is cut off",
-    "words.mp3": "this is text, not media",
+    "words.mp3": "the file has no sound",
     "playlist.mp4": "this is a playlist that points at other files",
     "list.mkv": "this is a playlist that points at other files",
     "dice.ogg": "not a media format",
     "bomb.flac": "beyond a limit: samples in all channels",
-    "silent film.mp4": "no audio stream",
+    "silent film.mp4": "the file has no sound",
 }
 
 

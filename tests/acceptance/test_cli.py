@@ -160,7 +160,7 @@ def test_a_dry_run_tells_lengths_and_refusals(tmp_path: Path, noise: Path, text_
     assert done.returncode == 1
     good, bad, total = documents(done)
     assert (good["seconds"], good["segments"], good["refused"]) == (4.0, 1, None)
-    assert "text" in bad["refused"]
+    assert "no sound" in bad["refused"]
     assert total["total"] == {"files": 2, "refused": 1, "seconds": 4.0, "segments": 1}
 
 

@@ -16,7 +16,6 @@ from tests.integration.gemma3n.mutations import MUTATIONS
 from tests.integration.gemma3n.pool import draw_cases, shuffled
 from tests.integration.gemma3n.revealing import num_differing
 
-PROMPTS, CASES_PER_PROMPT = 10, 4
 RUN = 25  # requests of one run
 SEEN_IN_EVERY_RUN = (
     "the sliding window is one wider in prefill",
@@ -26,18 +25,8 @@ SEEN_IN_EVERY_RUN = (
 
 
 @pytest.fixture(scope="module")
-def loaded(random_checkpoint: Path) -> tuple[Any, Any]:
-    return load(random_checkpoint)
-
-
-@pytest.fixture(scope="module")
 def model(loaded: tuple[Any, Any]) -> Any:
     return loaded[0]
-
-
-@pytest.fixture(scope="module")
-def cases(loaded: tuple[Any, Any]) -> list[Case]:
-    return draw_cases(*loaded, 1, PROMPTS, CASES_PER_PROMPT)
 
 
 @pytest.mark.parametrize("layout", SHAPES)

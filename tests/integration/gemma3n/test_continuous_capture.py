@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from pipeline.engines.gemma3n.graph import ScalarsOnDevice
 from pipeline.engines.gemma3n.rows import RowState
 from pipeline.engines.gemma3n.shape import Shape
 from pipeline.errors import UsageError
-from tests.integration.gemma3n.mixed import load
 
 SLOTS, COLUMNS = 3, 64
 
@@ -43,8 +41,8 @@ class Transfers(TorchFunctionMode):
 
 
 @pytest.fixture(scope="module")
-def model(random_checkpoint: Path) -> Any:
-    return load(random_checkpoint)[0]
+def model(loaded: tuple[Any, Any]) -> Any:
+    return loaded[0]
 
 
 def parts(model: Any) -> tuple[Decoding, RowState, SlotCache]:

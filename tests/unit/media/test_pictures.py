@@ -1,0 +1,177 @@
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import PermanentError
+from pipeline.media.pictures import describe, fitted, read
+from pipeline.settings import Limits
+
+RED, WHITE = (200, 30, 20), (255, 255, 255)
+Colour = tuple[int, int, int]
+
+
+def save(path: Path, image: Image.Image, name: str, **options: Any) -> Path:
+    image.save(path, name.upper(), **options)
+    return path
+
+
+def decoded(path: Path, name: str, side: int = 64) -> Image.Image:
+    image = Image.open(BytesIO(read(path, name, side, Limits()).image))
+    assert (image.format, image.mode) == ("JPEG", "RGB")
+    return image
+
+
+def near(image: Image.Image, place: tuple[int, int], colour: Colour) -> bool:
+    return bool(np.abs(np.subtract(image.getpixel(place), colour)).max() < 14)
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that promises so many pixels and holds none."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((64, 64), (64, 64)), ((10, 5), (10, 5)), ((128, 64), (64, 32)), ((30, 300), (6, 64)), ((9000, 1), (64, 1))],
+)
+def test_a_picture_is_scaled_down_to_fit_and_never_up(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert fitted(*size, 64) == expected
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_shown_upright(orientation: int, tmp_path: Path) -> None:
+    upright = Image.new("RGB", (48, 32), WHITE)
+    upright.paste(RED, (0, 0, 16, 16))  # the upper left corner
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = decoded(save(tmp_path / "a", stored, "jpeg", exif=exif, quality=95), "jpeg")
+    assert found.size == (48, 32)
+    assert near(found, (6, 6), RED)
+    assert near(found, (40, 24), WHITE)
+
+
+@pytest.mark.parametrize("damaged", [b"\x01@\x00\x05", b"\x01\x1a\x00\x01"])  # tags of the wrong type
+def test_damaged_notes_beside_a_picture_do_not_matter(damaged: bytes, tmp_path: Path) -> None:
+    entries = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0) + damaged + struct.pack(">II", 1, 38)
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x02" + entries + bytes(16)
+    path = save(tmp_path / "a", Image.new("RGB", (16, 8), RED), "jpeg", exif=exif)
+    assert decoded(path, "jpeg").size == (8, 16)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_notes_that_cannot_be_read_do_not_matter(tmp_path: Path) -> None:
+    path = save(tmp_path / "a", Image.new("RGB", (16, 8), RED), "jpeg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x01")
+    assert decoded(path, "jpeg").size == (16, 8)
+
+
+GREY = np.full((8, 8), 40_000, np.uint16)
+COLOURS = {
+    "1": (Image.new("1", (8, 8), 1), "png", WHITE),
+    "L": (Image.new("L", (8, 8), 80), "png", (80, 80, 80)),
+    "LA": (Image.new("LA", (8, 8), (80, 255)), "png", (80, 80, 80)),
+    "P": (Image.new("RGB", (8, 8), RED).quantize(4), "gif", RED),
+    "CMYK": (Image.new("RGB", (8, 8), RED).convert("CMYK"), "jpeg", RED),
+    "YCbCr": (Image.new("RGB", (8, 8), RED).convert("YCbCr"), "tiff", RED),
+    "16 bits": (Image.fromarray(GREY), "png", (156, 156, 156)),
+    "32 bits": (Image.fromarray(GREY.astype(np.int32)), "tiff", (156, 156, 156)),
+}
+
+
+@pytest.mark.parametrize("mode", COLOURS)
+def test_every_kind_of_colour_becomes_rgb(mode: str, tmp_path: Path) -> None:
+    image, name, expected = COLOURS[mode]
+    assert near(decoded(save(tmp_path / "a", image, name), name), (4, 4), expected)
+
+
+def test_values_without_a_range_are_stretched_over_all_greys(tmp_path: Path) -> None:
+    ramp = Image.fromarray(np.tile(np.linspace(-3, 7, 32, dtype=np.float32), (32, 1)))
+    found = decoded(save(tmp_path / "a", ramp, "tiff"), "tiff")
+    assert near(found, (0, 16), (0, 0, 0))
+    assert near(found, (31, 16), WHITE)
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    image.paste((*RED, 255), (0, 0, 8, 16))
+    for name in ("png", "webp"):
+        found = decoded(save(tmp_path / name, image, name, lossless=True), name)
+        assert near(found, (3, 8), RED)
+        assert near(found, (12, 8), WHITE)
+    palette = Image.new("P", (16, 16), 0)
+    palette.putpalette([0, 0, 0, *RED])
+    palette.paste(1, (0, 0, 8, 16))
+    found = decoded(save(tmp_path / "p", palette, "png", transparency=0), "png")
+    assert near(found, (3, 8), RED)
+    assert near(found, (12, 8), WHITE)
+
+
+@pytest.mark.parametrize("name", ["gif", "webp", "png", "tiff"])
+def test_of_a_moving_picture_the_first_frame_is_taken_and_that_is_told(name: str, tmp_path: Path) -> None:
+    other = Image.new("RGB", (16, 16), (0, 0, 255))
+    path = save(tmp_path / "a", Image.new("RGB", (16, 16), RED), name, save_all=True, append_images=[other])
+    assert read(path, name, 64, Limits()).flags == ("first_frame_only",)
+    assert near(decoded(path, name), (8, 8), RED)
+    assert read(save(tmp_path / "b", other, name), name, 64, Limits()).flags == ()
+
+
+def test_a_large_jpeg_is_the_same_picture_as_when_it_is_decoded_whole(tmp_path: Path) -> None:
+    image = Image.linear_gradient("L").resize((2000, 1500)).convert("RGB")
+    found = decoded(save(tmp_path / "a", image, "jpeg", quality=95), "jpeg", 128)
+    whole = image.resize(found.size, Image.Resampling.BICUBIC)
+    assert found.size == (128, 96)
+    assert np.abs(np.asarray(found, int) - np.asarray(whole, int)).mean() < 2
+
+
+def test_colours_keep_their_full_resolution_and_nothing_else_comes_along(tmp_path: Path) -> None:
+    path = save(tmp_path / "a", Image.new("RGB", (16, 16), RED), "jpeg", comment=b"secret", dpi=(300, 300))
+    found = decoded(path, "jpeg")
+    assert b"secret" not in read(path, "jpeg", 64, Limits()).image
+    assert found.info.get("dpi") in (None, (1, 1), (72, 72))
+    assert [layer[1:3] for layer in found.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
+    assert read(path, "jpeg", 64, Limits()) == read(path, "jpeg", 64, Limits())
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (14_200, 14_200), (20_001, 10_000)])
+def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "bomb"
+    path.write_bytes(png(*size))
+    with pytest.raises(PermanentError, match=f"pixels {size[0] * size[1]:,}, allowed 200,000,000"):
+        describe(path, "png", Limits())
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "gif", "tiff", "bmp"])
+def test_a_picture_that_is_cut_off_or_broken_is_refused(name: str, tmp_path: Path) -> None:
+    noise = Image.effect_noise((200, 200), 80).convert("RGB")
+    data = save(tmp_path / "a", noise, name).read_bytes()
+    path = tmp_path / "half"
+    for length in (len(data) // 2, 24):
+        path.write_bytes(data[:length])
+        with pytest.raises(PermanentError, match=r"the picture is (cut off|broken)"):
+            read(path, name, 64, Limits())
+
+
+def test_only_the_named_format_is_tried(tmp_path: Path) -> None:
+    path = save(tmp_path / "a", Image.new("RGB", (8, 8)), "png")
+    with pytest.raises(PermanentError, match="broken"):
+        read(path, "jpeg", 64, Limits())
