@@ -64,10 +64,11 @@ def frames_of(groups: list[FrameGroup]) -> list[Frame]:
 def listed(path: Path, ffmpeg: Ffmpeg) -> list[int]:
     """When each frame is shown by ffprobe's account, in microseconds from the start of the file."""
     argv = [str(ffmpeg.ffprobe), "-v", "error", "-select_streams", "V:0", "-of", "json"]
-    argv += ["-show_entries", "format=start_time:frame=pts_time", str(path)]
+    argv += ["-show_entries", "format=start_time:frame=best_effort_timestamp_time", str(path)]
     said = json.loads(subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout)
     start = round(float(said["format"]["start_time"]) * 1e6)
-    return sorted(round(float(frame["pts_time"]) * 1e6) - start for frame in said["frames"])
+    times = [frame.get("best_effort_timestamp_time") for frame in said["frames"]]
+    return sorted(round(float(time) * 1e6) - start for time in times if time is not None)
 
 
 def first_of_each_cell(times: list[int], rate: float) -> list[float]:
@@ -99,6 +100,25 @@ def test_windows_give_together_what_one_gives(name: str, films: dict[str, Path],
             assert end is None or frame_cut.end == end
             parts += frames_of(groups)
         assert parts == whole
+
+
+@pytest.mark.parametrize(("name", "sound"), [("a.ts", ("-c:a", "aac")), ("silent.ts", ("-an",)), ("a.mpg", ("-an",))])
+def test_no_frame_is_lost_where_decoding_begins_between_two_key_frames(
+    name: str, sound: tuple[str, ...], tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    beeping = write_wav(tmp_path / "sound", beeps(40, [1]))
+    coded = (
+        ("-c:v", "mpeg2video", "-g", "100", "-bf", "2", "-f", "vob") if name == "a.mpg" else (*B_FRAMES, "-g", "200")
+    )
+    path = encode(ffmpeg, beeping, tmp_path / name, "-map", "1:v", "-map", "0:a", *coded, *sound, video_seconds=40)
+    whole = frames_of(sampled(path, ffmpeg)[1])
+    assert len(whole) == 40
+    parts: list[Frame] = []
+    for start, end in ((0.0, 19.0), (19.0, 33.4), (33.4, None)):
+        frame_cut, groups = sampled(path, ffmpeg, Window(index=0, start=start, end=end))
+        assert frame_cut.flags == ()
+        parts += frames_of(groups)
+    assert parts == whole
 
 
 def test_groups_touch_and_the_last_ends_where_the_video_ends(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:

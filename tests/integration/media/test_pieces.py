@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from pipeline.errors import PermanentError
 from pipeline.job import Job, Media, Options, SegmentLimits
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pcm import Pcm
+from pipeline.media.probe import probe
 from pipeline.payload import Piece
 from pipeline.producer import file_sha256
 from pipeline.settings import Cutting, Settings, Video
@@ -89,6 +93,94 @@ def test_a_film_is_captioned_with_its_sound_beside_it(film: Path, source: MediaS
     pieces = pieces_of(film, source, "caption", speech=True)
     assert {piece.payload.kind for piece in pieces} == {"frames", "sound"}
     assert sum(piece.payload.covers for piece in pieces if piece.payload.kind == "sound") == 0
+
+
+def test_a_silent_film_is_cut_into_windows_on_whole_seconds(
+    tmp_path: Path, source: MediaSource, ffmpeg: Ffmpeg
+) -> None:
+    sound = write_wav(tmp_path / "sound.wav", beeps(1, at=()))
+    options = ("-map", "1:v", "-c:v", "mpeg4", "-r", "2")
+    path = encode(ffmpeg, sound, tmp_path / "film.mkv", *options, video_seconds=151)
+    windows = source.prepare(job_on(path, source, "caption"))
+    assert [window.start for window in windows.windows] == [0, 51, 101]
+    assert windows.windows[-1].end is None
+    times = [frame.time for piece in pieces_of(path, source, "caption") for frame in piece.payload.frames]
+    assert times == list(range(151))
+
+
+def test_a_segment_has_no_more_pictures_than_the_engine_and_the_settings_allow(film: Path, source: MediaSource) -> None:
+    assert source.prepare(job_on(film, source, "caption")).limits.images == 4
+    modest = MediaSource(
+        source._store,
+        source._cache,
+        source._ffmpeg,
+        cutting=Cutting(),
+        video=Video(frames_per_segment=3),
+        engine=Capabilities(
+            kinds=frozenset({"image"}), limits=SegmentLimits(images=4, image_pixels=64), max_batch=1, max_cost=1
+        ),
+    )
+    assert [len(piece.payload.frames) for piece in pieces_of(film, modest, "caption")] == [3, 3, 3, 1]
+
+
+def test_the_sound_of_the_scenes_is_the_sound_of_the_film(film: Path, source: MediaSource, ffmpeg: Ffmpeg) -> None:
+    pieces = pieces_of(film, source, "ask", question="What?", frames_per_second=0.9)
+    whole = b"".join(Pcm(film, probe(film, ffmpeg), 0, None, ffmpeg))
+    assert b"".join(piece.payload.pcm for piece in pieces) == whole
+    for piece in pieces[:-1]:
+        assert piece.payload.pcm == whole[_byte(piece.start) : _byte(piece.end)]
+
+
+def test_sound_goes_on_after_the_last_frame_of_a_film(tmp_path: Path, source: MediaSource, ffmpeg: Ffmpeg) -> None:
+    sound = write_wav(tmp_path / "sound.wav", beeps(13, at=(1, 9)))
+    path = encode(ffmpeg, sound, tmp_path / "film.mkv", "-c:v", "mpeg4", "-c:a", "flac", video_seconds=3)
+    pieces = pieces_of(path, source, "ask", question="What?")
+    assert [(piece.start, piece.end, len(piece.payload.frames)) for piece in pieces] == [
+        (0, 5, 3),
+        (5, 10, 0),
+        (10, 13, 0),
+    ]
+    assert sum(piece.payload.seconds for piece in pieces) == 13
+
+
+def _byte(seconds: float) -> int:
+    return 2 * round(seconds * 16_000)
+
+
+MEMORY = """
+import re, resource, sys
+from pathlib import Path
+from pipeline.job import Window
+from pipeline.media.audio import WindowSound
+from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.frames import FrameCut
+from pipeline.media.pieces import ScenePieces
+from pipeline.media.probe import probe
+from pipeline.settings import Settings
+ffmpeg, path = Ffmpeg.locate(Settings()), Path(sys.argv[1])
+info, window = probe(path, ffmpeg), Window(index=0, start=0, end=None)
+frames = FrameCut(path, info, window, ffmpeg, rate=2, most=8, side=768)
+pieces = ScenePieces(frames, WindowSound(path, info, window, ffmpeg), 0.0, most=8, clip_seconds=30)
+for piece in pieces: pass
+# A process inherits the peak of getrusage from the one that started it; this one is its own.
+own = int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+print(pieces.end, own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_film(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    peaks: dict[int, float] = {}
+    for minutes in (1, 8):
+        sound = write_wav(tmp_path / "sound.wav", beeps(60 * minutes, at=(1,)))
+        options = ("-vf", "scale=640:480", "-r", "2", "-c:v", "mpeg4", "-c:a", "flac")
+        path = encode(ffmpeg, sound, tmp_path / f"{minutes}.mkv", *options, video_seconds=60 * minutes)
+        argv = [sys.executable, "-c", MEMORY, str(path)]
+        output = subprocess.run(argv, check=True, capture_output=True, timeout=300, cwd=os.getcwd()).stdout
+        end, own, child = map(float, output.split())
+        assert end == pytest.approx(60 * minutes, abs=1)
+        assert child < 200
+        peaks[minutes] = own
+    assert peaks[8] <= 1.1 * peaks[1]
 
 
 def test_a_scene_holds_what_is_seen_and_heard_together(film: Path, source: MediaSource) -> None:
