@@ -25,11 +25,6 @@ def model(loaded: tuple[Any, Any]) -> Any:
     return loaded[0]
 
 
-@pytest.fixture(scope="module")
-def cases(few: list[Case]) -> list[Case]:
-    return few
-
-
 def together(model: Any, cases: list[Case], bad: list[Sequence], **options: Any) -> tuple[list[str], list[Any]]:
     """Run good and bad ones in one burst, good ones on both sides; returns which good ones differ, and the bad ends."""
     good = [case.sequence for case in cases]
@@ -53,24 +48,24 @@ def text(case: Case, **changes: Any) -> Sequence:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda cases: text(cases[0], ids=torch.zeros(0, dtype=torch.int64)), "the prompt is empty"),
-        (lambda cases: text(cases[0], ids=torch.tensor([2, 5000])), "ids that the model does not have"),
-        (lambda cases: text(cases[0], ids=torch.tensor([2.0])), "not a row of int64 ids"),
-        (lambda cases: text(cases[0], ids=torch.full((MAX_LENGTH - 7,), 9)), "633 prompt tokens and up to 8 answer"),
-        (lambda cases: text(cases[2]), "places for the soft tokens of 0 clips, not 0"),
-        (lambda cases: remade(cases[4], pixels=cases[4].sequence.pixels.double() / 0), "pixels that are not numbers"),
-        (lambda cases: remade(cases[4], pixels=cases[4].sequence.pixels[:, :1]), "not float pixels of shape"),
-        (lambda cases: clip_of(cases[2], torch.full((50, 128), torch.nan)), "features that are not numbers"),
-        (lambda cases: clip_of(cases[2], torch.zeros(3009, 128)), "3009 frames, the model hears 3008"),
-        (lambda cases: clip_of(cases[2], torch.zeros(0, 128)), "a clip holds no sound"),
-        (lambda cases: clip_of(cases[2], torch.zeros(50, 64)), r"not float32 features of shape \(frames, 128\)"),
+        (lambda few: text(few[0], ids=torch.zeros(0, dtype=torch.int64)), "the prompt is empty"),
+        (lambda few: text(few[0], ids=torch.tensor([2, 5000])), "ids that the model does not have"),
+        (lambda few: text(few[0], ids=torch.tensor([2.0])), "not a row of int64 ids"),
+        (lambda few: text(few[0], ids=torch.full((MAX_LENGTH - 7,), 9)), "633 prompt tokens and up to 8 answer"),
+        (lambda few: text(few[2]), "places for the soft tokens of 0 clips, not 0"),
+        (lambda few: remade(few[4], pixels=few[4].sequence.pixels.double() / 0), "pixels that are not numbers"),
+        (lambda few: remade(few[4], pixels=few[4].sequence.pixels[:, :1]), "not float pixels of shape"),
+        (lambda few: clip_of(few[2], torch.full((50, 128), torch.nan)), "features that are not numbers"),
+        (lambda few: clip_of(few[2], torch.zeros(3009, 128)), "3009 frames, the model hears 3008"),
+        (lambda few: clip_of(few[2], torch.zeros(0, 128)), "a clip holds no sound"),
+        (lambda few: clip_of(few[2], torch.zeros(50, 64)), r"not float32 features of shape \(frames, 128\)"),
     ],
 )
 def test_a_sequence_that_cannot_be_answered_comes_back_with_the_reason(
-    model: Any, cases: list[Case], spoil: Callable[[list[Case]], Sequence], reason: str
+    model: Any, few: list[Case], spoil: Callable[[list[Case]], Sequence], reason: str
 ) -> None:
     continuous = decoder(model, {"slots": 1})
-    continuous.admit([spoil(cases)])
+    continuous.admit([spoil(few)])
     error = continuous.step()[BAD]
     with pytest.raises(PermanentError, match=reason):
         raise error  # type: ignore[misc]
@@ -81,12 +76,12 @@ def clip_of(case: Case, features: torch.Tensor) -> Sequence:
     return remade(case, clips=(Clip(features, torch.ones(len(features), dtype=torch.bool)),))
 
 
-def test_numbers_that_overflow_fail_their_sequence_alone_and_leave_a_clean_slot(model: Any, cases: list[Case]) -> None:
-    clip = cases[2].sequence.clips[0]
+def test_numbers_that_overflow_fail_their_sequence_alone_and_leave_a_clean_slot(model: Any, few: list[Case]) -> None:
+    clip = few[2].sequence.clips[0]
     loud = Clip(torch.full_like(clip.features, 3e38), clip.mask)
-    huge = [remade(cases[2], f"{BAD}-{index}", clips=(loud,)) for index in range(3)]
+    huge = [remade(few[2], f"{BAD}-{index}", clips=(loud,)) for index in range(3)]
     for options in ({}, {"chunk": 64, "prefill_tokens": 64}):
-        differ, ends = together(model, cases, huge, **options)
+        differ, ends = together(model, few, huge, **options)
         assert differ == []
         assert all(isinstance(end, PermanentError) and "overflow" in end.reason for end in ends)
 
@@ -107,41 +102,41 @@ def failing(owner: Any, method: str, fails: Callable[[Any], bool], error: Except
         yield sizes
 
 
-def test_the_media_of_one_sequence_that_break_an_encoder_fail_alone(model: Any, cases: list[Case]) -> None:
+def test_the_media_of_one_sequence_that_break_an_encoder_fail_alone(model: Any, few: list[Case]) -> None:
     def is_bad(items: Any) -> bool:
         return any(one.id == BAD for one in items)
 
     with failing(Encoders, "prompts", is_bad, RuntimeError("no kernel for this")) as sizes:
-        differ, (end,) = together(model, cases, [remade(cases[4])])
+        differ, (end,) = together(model, few, [remade(few[4])])
     assert differ == []
     assert isinstance(end, ResourceError)
     assert "no kernel for this" in end.reason
     assert max(sizes) > 2  # they did go in together
 
 
-def test_too_many_media_for_the_memory_are_halved_and_none_fails(model: Any, cases: list[Case]) -> None:
+def test_too_many_media_for_the_memory_are_halved_and_none_fails(model: Any, few: list[Case]) -> None:
     error = torch.OutOfMemoryError("CUDA out of memory")
     with failing(Encoders, "prompts", lambda items: len(items) > 2, error) as sizes:
-        differ, _ = together(model, cases, [])
+        differ, _ = together(model, few, [])
     assert differ == []
     assert {4, 2} <= set(sizes) or {3, 1} <= set(sizes)
 
 
-def test_a_prompt_that_never_fits_the_memory_fails_alone(model: Any, cases: list[Case]) -> None:
+def test_a_prompt_that_never_fits_the_memory_fails_alone(model: Any, few: list[Case]) -> None:
     def is_bad(items: Any) -> bool:
         return any(row.sequence.id == BAD for row in items)
 
     with failing(Prefill, "advance", is_bad, torch.OutOfMemoryError("CUDA out of memory")) as sizes:
-        differ, (end,) = together(model, cases, [remade(cases[0])], bucket=256)
+        differ, (end,) = together(model, few, [remade(few[0])], bucket=256)
     assert differ == []
     assert isinstance(end, ResourceError)
     assert "more memory than there is" in end.reason
     assert max(sizes) > 1
 
 
-def test_a_decode_step_that_raises_fails_what_runs_and_the_decoder_goes_on(model: Any, cases: list[Case]) -> None:
+def test_a_decode_step_that_raises_fails_what_runs_and_the_decoder_goes_on(model: Any, few: list[Case]) -> None:
     continuous = decoder(model, {"slots": 2})
-    long = [case for case in cases if len(case.expected) > 4]
+    long = [case for case in few if len(case.expected) > 4]
     running, later = long[:2], long[2:]
     continuous.admit([case.sequence for case in running])
     continuous.step()
@@ -152,8 +147,8 @@ def test_a_decode_step_that_raises_fails_what_runs_and_the_decoder_goes_on(model
     assert wrong(later, drive(continuous, [case.sequence for case in later], np.random.default_rng(0))) == []
 
 
-def test_a_cancelled_sequence_is_not_heard_of_again_wherever_it_was(model: Any, cases: list[Case]) -> None:
-    long = max(cases, key=lambda case: case.sequence.num_prompt_tokens)
+def test_a_cancelled_sequence_is_not_heard_of_again_wherever_it_was(model: Any, few: list[Case]) -> None:
+    long = max(few, key=lambda case: case.sequence.num_prompt_tokens)
     for num_steps in (0, 2, 5):  # waiting, prefilled in part, decoding
         continuous = decoder(model, {"slots": 1, "chunk": 128, "prefill_tokens": 128})
         continuous.admit([remade(long)])
@@ -161,13 +156,11 @@ def test_a_cancelled_sequence_is_not_heard_of_again_wherever_it_was(model: Any, 
             assert not continuous.step()
         continuous.cancel(BAD)
         assert (continuous.free_slots, continuous.running) == (1, frozenset())
-        assert (
-            wrong(cases[:2], drive(continuous, [case.sequence for case in cases[:2]], np.random.default_rng(0))) == []
-        )
+        assert wrong(few[:2], drive(continuous, [case.sequence for case in few[:2]], np.random.default_rng(0))) == []
 
 
-def test_a_sequence_is_admitted_once(model: Any, cases: list[Case]) -> None:
+def test_a_sequence_is_admitted_once(model: Any, few: list[Case]) -> None:
     continuous = decoder(model, {"slots": 2})
-    continuous.admit([cases[0].sequence])
+    continuous.admit([few[0].sequence])
     with pytest.raises(ValueError, match="runs already"):
-        continuous.admit([cases[0].sequence])
+        continuous.admit([few[0].sequence])
