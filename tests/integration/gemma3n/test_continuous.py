@@ -16,7 +16,7 @@ from tests.integration.gemma3n.mutations import MUTATIONS
 from tests.integration.gemma3n.pool import draw_cases, shuffled
 from tests.integration.gemma3n.revealing import num_differing
 
-RUN = 25  # requests of one run
+RUN = 20  # requests of one run
 SEEN_IN_EVERY_RUN = (
     "the sliding window is one wider in prefill",
     "idle rows write",
@@ -46,7 +46,7 @@ def test_what_is_expected_of_derived_requests_is_what_generate_gives(model: Any,
 @pytest.mark.parametrize("name", SEEN_IN_EVERY_RUN)
 def test_a_planted_bug_is_seen(model: Any, cases: list[Case], name: str) -> None:
     with MUTATIONS[name](model):
-        assert num_differing(model, cases[::3]) > 0
+        assert num_differing(model, cases[::4]) > 0
 
 
 def test_a_view_with_its_embeddings_on_the_host_is_as_exact_and_so_is_its_parent_beside_it(
@@ -55,7 +55,7 @@ def test_a_view_with_its_embeddings_on_the_host_is_as_exact_and_so_is_its_parent
     parent, processor = load(random_checkpoint)
     keep_on_host(parent, random_checkpoint)
     half = view(parent, Variant(name="half", widths=(64,) * 7, skipped=frozenset({0})))
-    pairs = [(one, draw_cases(one, processor, 5, 4, 2)) for one in (parent, half)]
+    pairs = [(one, draw_cases(one, processor, 5, 3, 2)) for one in (parent, half)]
     decoders = [decoder(one, {"slots": 4, "ahead": 4, "view": 128}) for one, _ in pairs]
     ended: list[dict[str, Any]] = [{}, {}]
     for continuous, (_, cases) in zip(decoders, pairs, strict=True):
