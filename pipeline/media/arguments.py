@@ -29,12 +29,11 @@ class Grid:
     """Which frames of a video are taken: the first one of each cell.
 
     The media is divided into cells of 1/`rate` seconds, from its start on. That is `origin` on the clock that is
-    written in the file, in seconds. Cells before number `first` are left out.
+    written in the file, in seconds.
     """
 
     origin: float
     rate: float
-    first: int
 
 
 def source(path: Path) -> str:
@@ -83,15 +82,15 @@ def frames(
 ) -> list[str]:
     """Frames of the first video stream, upright, as rgb24 of `size` (width, height), on standard output.
 
-    Decoding begins at `start` and ends `length` seconds later. A line for each frame goes to descriptor 0: the third
-    number in it is the frame's time, in microseconds on the clock that is written in the file, the fourth how long it
-    is shown. `sound` is the audio stream of the file, if there is one.
+    Decoding begins at `start` and ends `length` seconds later; its very first frame is taken, too. A line for each
+    frame goes to descriptor 0: the third number in it is the frame's time, in microseconds on the clock that is
+    written in the file, the fourth how long it is shown. `sound` is the audio stream of the file, if there is one.
     """
     seek = {"ss": f"{start:.3f}"} if start > 0 else {}
     media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **seek, **safety(demuxer))
     # A frame at the very start of a cell may lie a rounding error before it.
     cell, last_cell = (f"floor(({time}-{grid.origin:.6f})*{grid.rate!r}+1e-6)" for time in ("t", "prev_selected_t"))
-    picked = media["V:0"].filter("select", f"gte({cell},{grid.first})*(isnan(prev_selected_t)+gt({cell},{last_cell}))")
+    picked = media["V:0"].filter("select", f"isnan(prev_selected_t)+gt({cell},{last_cell})")
     shown, timed = (picked.split()[number] for number in (0, 1))
     shown = shown.filter("scale", *size, flags="bicubic")
     passed = {"fps_mode": "passthrough"}

@@ -9,7 +9,7 @@ _BLANK = "\ufeff \t\r\n\f"
 #: Lines that only a playlist has.
 _PLAYLIST_LINE = re.compile(r"^\s*(#extm3u|#ext-x-|#extinf:|ffconcat version|\[playlist\])", re.MULTILINE)
 #: How a playlist or a session description begins. A `file` directive has one argument and nothing behind it.
-_PLAYLIST_START = re.compile(r"concat:|v=0\s*$|file (.*|'[^\n]*'|\"[^\n]*\"|\S+)\s*$|<mpd|<asx|<smil", re.MULTILINE)
+_PLAYLIST_START = re.compile(r"concat:|v=0\s*$|file\s+('[^\n]*'|\"[^\n]*\"|\S+)\s*$|<mpd|<asx|<smil", re.MULTILINE)
 _PLAYLIST_TAG = re.compile(r"<(mpd|asx|smil|playlist)\b")
 _MARKUP = re.compile(r"<[?!a-z]")
 _PAGES = ("%!ps", "%pdf", "{\\rtf")

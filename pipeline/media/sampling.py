@@ -45,7 +45,7 @@ class Sampling:
         self._stretch = stretch
         self._ffmpeg = ffmpeg
         self._origin = round(origin * _MICROSECONDS)
-        self._grid = Grid(origin=origin, rate=rate, first=int(stretch.start * rate + 1e-6))
+        self._grid = Grid(origin=origin, rate=rate)
         assert info.video is not None, "who asks for frames has looked whether there are any"
         self._size = even(*pictures.fitted(info.video.width, info.video.height, side))
         self._times: deque[tuple[int, int]] = deque()
@@ -70,7 +70,8 @@ class Sampling:
     def _chunks(self, frame_bytes: int) -> Iterator[bytes]:
         """What ffmpeg writes; at the end nothing once more, for frames whose times came last."""
         lead = _LEAD if self._info.demuxer in WITHOUT_KEY_FRAMES else _AROUND
-        start = max(0.0, self._grid.first / self._grid.rate - lead)
+        first_cell = int(self._stretch.start * self._grid.rate + 1e-6)
+        start = max(0.0, first_cell / self._grid.rate - lead)
         length = self._stretch.end - start + _AROUND
         argv = arguments.frames(
             self._ffmpeg.ffmpeg,

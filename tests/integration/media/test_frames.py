@@ -220,7 +220,7 @@ def test_a_video_that_hid_its_length_is_stopped_at_the_limit(films: dict[str, Pa
 def test_frames_of_a_playlist_are_not_read(films: dict[str, Path], tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     path = tmp_path / "hostile.mp4"
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile:{films['a.ts']}\n#EXT-X-ENDLIST\n")
-    grid = arguments.Grid(origin=0.0, rate=1.0, first=0)
+    grid = arguments.Grid(origin=0.0, rate=1.0)
     for demuxer in ("mov", "matroska", "mpegts", "avi"):
         argv = arguments.frames(ffmpeg.ffmpeg, path, demuxer, 0, 2, grid=grid, size=(32, 32), sound=None)
         assert ffmpeg.run(argv, 1_000_000)[0] == b""

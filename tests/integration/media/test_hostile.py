@@ -6,9 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import PermanentError, WorldError
-from pipeline.media import arguments
+from pipeline.media import arguments, documents, pictures
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
@@ -26,6 +28,9 @@ CORPUS = {
     "sdp": "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n",
     "svg": '<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/></svg>',
     "pls": "[playlist]\nFile1={url}\nNumberOfEntries=1\n",
+    "html": '<!DOCTYPE html><html><img src="{url}"></html>',
+    "xspf": '<?xml version="1.0"?><playlist><track><location>{url}</location></track></playlist>',
+    "postscript": "%!PS-Adobe-3.0\n({canary}) run\n",
 }
 NAMES = {"m3u8": "hostile.mp4", "sdp": "hostile.wav"}
 FORCED = ("mov", "matroska", "wav", "mp3", "aac", "ogg", "flac", "mpegts", "avi", "asf")
@@ -76,6 +81,26 @@ def test_a_hostile_file_is_refused_and_opens_nothing(
     with pytest.raises(PermanentError, match=r"playlist|text"):
         probe(plant(kind, tmp_path, canary, port), ffmpeg)
     assert hits == []
+
+
+def test_a_text_or_a_picture_that_names_a_file_opens_nothing(
+    tmp_path: Path, canary: Path, web: tuple[int, list[str]], ffmpeg: Ffmpeg
+) -> None:
+    port, hits = web
+    url = f"http://127.0.0.1:{port}/canary.wav"
+    text, picture = tmp_path / "text", tmp_path / "picture"
+    text.write_text(f"![]({url}) and {canary}\n")
+    Image.new("RGB", (8, 8)).save(picture, "PNG", pnginfo=_linking(url))
+    read = documents.read(text, "utf-8", ffmpeg.limits), pictures.read(picture, "png", 8, ffmpeg.limits)
+    assert [probe(path, ffmpeg).kind for path in (text, picture)] == ["text", "picture"]
+    assert all(read)
+    assert hits == []
+
+
+def _linking(url: str) -> PngInfo:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", f'<!DOCTYPE x [<!ENTITY e SYSTEM "{url}">]><x>&e;</x>')
+    return info
 
 
 @pytest.mark.parametrize("kind", CORPUS)

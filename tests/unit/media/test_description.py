@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PermanentError
-from pipeline.job import AudioStream, MediaInfo
+from pipeline.job import AudioStream, MediaInfo, VideoStream
 from pipeline.media import description
 from pipeline.settings import Limits
 
@@ -131,3 +131,37 @@ def test_a_video_is_as_wide_as_it_is_shown() -> None:
     wide = video(sample_aspect_ratio="2:1")
     shown = [description.info(read(stream), "mov", None).video for stream in (turned, wide)]
     assert [(one.width, one.height) for one in shown if one] == [(360, 640), (1280, 360)]
+
+
+@pytest.mark.parametrize("shape", ["0:1", "1:0", "N/A", "1:1000"])
+def test_a_shape_of_pixels_that_makes_no_sense_is_not_believed(shape: str) -> None:
+    found = description.info(read(video(sample_aspect_ratio=shape)), "mov", None).video
+    assert found is not None
+    assert (found.width, found.height) == (640, 360)
+
+
+def test_video_without_sound_has_a_start_and_a_length_of_its_own() -> None:
+    found = read(video(duration="6.0", start_time="1.9"), start_time="1.4", duration="6.5")
+    silent = description.info(found, "mov", found.extent.promise)
+    assert silent.duration == 6.5
+    assert silent.video is not None
+    assert silent.video.start == 0.5
+
+
+def test_each_stream_has_an_end_of_its_own() -> None:
+    found = read(video(duration="6.0"), audio(duration="8.0"), duration="8.0", start_time="0.0")
+    assert (found.sound_extent.promise, found.video_extent.promise) == (8.0, 6.0)
+
+
+def test_video_in_an_unknown_codec_is_refused_unless_there_is_sound() -> None:
+    unknown = video(codec_name="unknown")
+    assert description.info(read(unknown, audio()), "mov", None).kind == "sound"
+    with pytest.raises(PermanentError, match="the video is in a codec"):
+        description.info(read(unknown), "mov", None)
+
+
+def test_a_frame_has_a_limit_too() -> None:
+    stream = VideoStream(index=0, codec="h264", width=640, height=360)
+    with pytest.raises(PermanentError, match="pixels of a frame 230,400, allowed 230,399"):
+        description.refuse(media(video=stream), 2, Limits(pixels=230_399))
+    description.refuse(media(audio=None, video=stream), 1, Limits(pixels=230_400))

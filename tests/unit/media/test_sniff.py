@@ -82,6 +82,7 @@ def test_media_is_known_by_its_first_bytes(head: bytes, expected: str) -> None:
         (bytes(4096), "not a media format"),
         (b"\xff\xff\xff\xff" + bytes(40), "not a media format"),
         (b"\x47" + bytes(400), "not a media format"),
+        (b"BM" + bytes(range(40)), "not a media format"),
     ],
 )
 def test_what_is_no_media_is_refused_in_plain_words(head: bytes, reason: str) -> None:
