@@ -177,8 +177,8 @@ def stretches(
     """
     held: list[Frame] = []
     for frame in frames:
-        while frame.time >= start + clip_seconds:
-            start = round(start + clip_seconds, 6)
+        while frame.time >= (end := round(start + clip_seconds, 6)):  # both to the microsecond, or sums would differ
+            start = end
             yield start, tuple(held)
             held = []
         if len(held) == most:

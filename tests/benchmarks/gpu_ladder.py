@@ -40,6 +40,13 @@ LADDER = (
 )
 
 
+def uncaptured(rung: Rung) -> Rung:
+    """The rung where there is no GPU: its steps are eager, and its name says so."""
+    if rung.compile == "none":
+        return rung
+    return replace(rung, name=f"{rung.name} (eager)", compile="none")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Of one run over all requests of a batch."""
@@ -65,9 +72,7 @@ def decoder(model: Any, rung: Rung, slots: int, longest: int) -> ContinuousDecod
     """Laid out as the engine lays it out on a GPU, but for what the rung says, and with slots no longer than needed."""
     length = -(-longest // BUCKET) * BUCKET
     usual = shape(length, slots, on_gpu=True)
-    return ContinuousDecoder(
-        model, replace(usual, view=0, chunk=length, compile=rung.compile, fast_prefill=rung.fast_prefill)
-    )
+    return ContinuousDecoder(model, replace(usual, view=0, compile=rung.compile, fast_prefill=rung.fast_prefill))
 
 
 def move_embeddings_to_host(model: Any) -> None:

@@ -63,12 +63,12 @@ def key_value_bytes(text_config: Any, tokens: float, element_bytes: int) -> floa
 
     Layers that share another layer's keys and values store none and read all the same.
     """
-    each = 2 * text_config.num_key_value_heads * text_config.head_dim * element_bytes
+    each: int = 2 * text_config.num_key_value_heads * text_config.head_dim * element_bytes
     seen = (
         min(tokens, text_config.sliding_window) if kind == "sliding_attention" else tokens
         for kind in text_config.layer_types
     )
-    return each * sum(seen)
+    return each * sum(seen, 0.0)
 
 
 def step_limit(bandwidth: float, weight_bytes: float, batch: int, bytes_per_sequence: float) -> float:

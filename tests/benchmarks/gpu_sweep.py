@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.gpu_sweep [DIRECTORY]` writes gpu-sweep.json and gpu-sweep.md into the directory ($OUT, or
 the current one). Made for one H100 and eight minutes: what the time does not suffice for is told as such. Before any
-figure, captured steps must give the tokens of eager ones, and of `generate` alone, on a tiny model in float32.
+figure, captured steps must give the tokens of eager ones on a tiny model in float32.
 
 Answers have a fixed length. A batch is one of each slot, begun at once: what refilling slots gains is not in it.
 `--dry-run` walks the same way on the CPU, with a tiny model, tiny batches and no graphs; its figures mean nothing.
@@ -33,8 +33,8 @@ from tests.benchmarks.full_size_model import (
     pixels,
     random_model,
 )
-from tests.benchmarks.gpu_gate import refuse_other_tokens
-from tests.benchmarks.gpu_ladder import LADDER, Rung, measure, move_embeddings_to_host, synchronise
+from tests.benchmarks.gpu_gate import check_tokens
+from tests.benchmarks.gpu_ladder import LADDER, Rung, measure, move_embeddings_to_host, synchronise, uncaptured
 from tests.benchmarks.gpu_limits import (
     AUDIO,
     GIB,
@@ -92,7 +92,7 @@ def dry_plan() -> Plan:
         picture_pixels=sizes.pixels,
         batches=(2, 1),
         workloads=tuple(replace(workload, answer_tokens=8) for workload in (AUDIO, IMAGE)),
-        ladder=tuple(replace(rung, compile="none") for rung in LADDER),
+        ladder=tuple(uncaptured(rung) for rung in LADDER),
         copied_bytes=GIB // 16,
         limits_hold=False,
     )
@@ -109,12 +109,12 @@ def main() -> None:
     deadline = time.monotonic() + asked.minutes * 60 - LAST_START
     plan = dry_plan() if asked.dry_run else the_plan()
     with tempfile.TemporaryDirectory(prefix="reelmill-gpu-sweep-") as folder:
-        refuse_other_tokens(Path(folder), plan.device)
+        as_alone = check_tokens(Path(folder), plan.device)
     bandwidth = copy_bandwidth(plan)
-    facts = the_facts(plan, bandwidth)
+    facts = the_facts(plan, bandwidth) | {"float32 gate": f"steps agree; as generate alone: {as_alone}"}
     rows: list[Row] = []
     try:
-        rows = swept(plan, bandwidth, deadline)
+        sweep(plan, bandwidth, deadline, rows)
     finally:
         asked.directory.mkdir(parents=True, exist_ok=True)
         report = markdown(facts, rows)
@@ -125,11 +125,10 @@ def main() -> None:
     print(json.dumps({"benchmark": "gpu-sweep", "figures": figures(rows)}))
 
 
-def swept(plan: Plan, bandwidth: float, deadline: float) -> list[Row]:
-    """A row for each cell, in the order in which they were run."""
+def sweep(plan: Plan, bandwidth: float, deadline: float, rows: list[Row]) -> None:
+    """Add a row for each cell, in the order in which they are run."""
     model = random_model(plan.config, plan.device, plan.dtype)
     weight_bytes = decode_weight_bytes(model)
-    rows: list[Row] = []
     on_device = [rung for rung in plan.ladder if not rung.host_embeddings]
     on_host = [rung for rung in plan.ladder if rung.host_embeddings]
     for ladder in (on_device, on_host):
@@ -144,7 +143,6 @@ def swept(plan: Plan, bandwidth: float, deadline: float) -> list[Row]:
                     row = cell(plan, model, rung, workload, requests, deadline)
                     rows.append(with_limits(row, plan, workload, bandwidth, weight_bytes))
                     print(json.dumps(asdict(rows[-1])), flush=True)
-    return rows
 
 
 def the_requests(plan: Plan, workload: Workload, batch: int) -> list[Request]:

@@ -1,6 +1,6 @@
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.media.pieces import stretches
@@ -28,6 +28,7 @@ def test_there_may_be_nothing_to_see_for_long() -> None:
     assert divided([]) == [(None, [])]
 
 
+@example(ticks=[264, 265], most=1, clip_seconds=0.6)
 @given(st.lists(st.integers(0, 400), unique=True), st.integers(1, 8), st.floats(0.5, 30))
 def test_every_frame_lies_in_its_stretch(ticks: list[int], most: int, clip_seconds: float) -> None:
     times = [tick / 10 for tick in sorted(ticks)]
