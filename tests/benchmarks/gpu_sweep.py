@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from pipeline.engines.gemma3n.sequences import Sequence as Request
 from tests.benchmarks.full_size_model import (
@@ -106,6 +107,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.dry_run and not torch.cuda.is_available():
         raise SystemExit(NO_GPU)
+    logging.disable_progress_bar()
     deadline = time.monotonic() + asked.minutes * 60 - LAST_START
     plan = dry_plan() if asked.dry_run else the_plan()
     with tempfile.TemporaryDirectory(prefix="reelmill-gpu-sweep-") as folder:

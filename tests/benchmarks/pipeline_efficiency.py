@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from faster_whisper.audio import decode_audio
+from transformers.utils import logging
 
 from pipeline.engines.gemma3n import Gemma3nEngine
 from pipeline.local import LocalMill
@@ -42,6 +43,7 @@ from tests.tiny.random_checkpoint import build
 ROUNDS = 3
 FILES = 2  # of each round
 FILE_SECONDS = 450
+WARM_UP_SECONDS = 90
 THREADS = 1
 SAMPLE = 3  # segments that are answered alone as well
 STAND_IN = Sizes(
@@ -58,6 +60,7 @@ STAND_IN = Sizes(
 
 def main() -> None:
     torch.set_num_threads(THREADS)
+    logging.disable_progress_bar()
     with tempfile.TemporaryDirectory(prefix="reelmill-pipeline-efficiency-") as folder:
         model = build(Path(folder) / "model", sizes=STAND_IN)
         settings = Settings(
@@ -75,7 +78,7 @@ def main() -> None:
 
 def measured(mill: HeldMill, bare: BareEngine, folder: Path) -> dict[str, float]:
     """The figures; prints a table, one line for each round."""
-    mill.answer([recording(folder, number=0)])
+    mill.answer([recording(folder, 0, WARM_UP_SECONDS)])
     print(f"{'round':<6} {'segments':>8} {'tokens':>7} {'pipeline s':>11} {'engine s':>9} {'ratio':>6} {'CPU s':>12}")
     ratios, rates, per_segment, overheads = [], [], [], []
     for number in range(1, ROUNDS + 1):
@@ -120,11 +123,11 @@ def refuse_other_texts(through: Run, alone: Run) -> None:
         raise SystemExit(f"the two sides give other texts for {len(different)} segments: {', '.join(different[:3])}")
 
 
-def recording(folder: Path, number: int) -> Path:
+def recording(folder: Path, number: int, seconds: int = FILE_SECONDS) -> Path:
     """A person reading again and again with pauses, other ones for every number."""
     sound = joined([decode_audio(str(speech_sample()))], np.random.default_rng(number))
     path = folder / f"recording-{number}.wav"
-    write(path, sound[: FILE_SECONDS * SAMPLE_RATE])
+    write(path, sound[: seconds * SAMPLE_RATE])
     return path
 
 

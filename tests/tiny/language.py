@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from tests.tiny.turns import Turn, Turns, messages
 
 _POOL = 16  # batches whose turns are sorted by length together
 _LOG_EVERY = 50
+_KEEP_EVERY = 250
 _NO_LABEL = -100
 
 
@@ -54,8 +56,10 @@ class Batch:
     labels: torch.Tensor
 
 
-def train_language_model(course: LanguageCourse, towers: State, features: Features, log: Log) -> State:
-    """All parameters of the model by name."""
+def train_language_model(
+    course: LanguageCourse, towers: State, features: Features, log: Log, unfinished: Path
+) -> State:
+    """All parameters of the model by name. What is done is kept in `unfinished`, for a run that breaks."""
     model = initial_model(course.seed)
     model.load_state_dict(towers, strict=False)
     for name, parameter in model.named_parameters():
@@ -63,8 +67,12 @@ def train_language_model(course: LanguageCourse, towers: State, features: Featur
     nest, rng = Nest(model.model.language_model), random.Random(course.seed)
     steps = Steps(model.parameters(), course.rate, course.steps)
     right: dict[str, list[float]] = {}
+    done = _resumed(unfinished, model, steps)
     for step, batch in zip(range(1, course.steps + 1), _batches(features, course), strict=False):
-        if rng.random() < course.nested:
+        is_nested = rng.random() < course.nested
+        if step <= done:
+            continue
+        if is_nested:
             with nest.half():
                 loss, _ = answer_loss(model, features, batch)
         else:
@@ -75,8 +83,24 @@ def train_language_model(course: LanguageCourse, towers: State, features: Featur
         if step % _LOG_EVERY == 0:
             log.write(step=step, **{kind: round(float(np.mean(values)), 3) for kind, values in sorted(right.items())})
             right = {}
+        if step % _KEEP_EVERY == 0:
+            kept = unfinished.with_suffix(".new")
+            torch.save({"step": step, "model": model.state_dict(), "steps": steps.state()}, kept)
+            kept.rename(unfinished)
+    unfinished.unlink(missing_ok=True)
     state: dict[str, Any] = model.state_dict()
     return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _resumed(unfinished: Path, model: Gemma3nForConditionalGeneration, steps: Steps) -> int:
+    """Take up what a broken run has left; the number of steps that are done."""
+    if not unfinished.exists():
+        return 0
+    kept = torch.load(unfinished)
+    model.load_state_dict(kept["model"])
+    steps.resume(kept["steps"])
+    done: int = kept["step"]
+    return done
 
 
 def answer_loss(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,15 @@ class Steps:
             {"params": [parameter for parameter in self._parameters if parameter.ndim < 2], "weight_decay": 0.0},
         ]
         self._optimiser = torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.98), fused=True)
+
+    def state(self) -> dict[str, Any]:
+        """All that decides the steps to come, beside the parameters."""
+        return {"taken": self._taken, "optimiser": self._optimiser.state_dict()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on after the last step of `state`."""
+        self._taken = state["taken"]
+        self._optimiser.load_state_dict(state["optimiser"])
 
     def take(self, loss: torch.Tensor) -> None:
         """One step down the gradient of `loss`."""

@@ -14,12 +14,12 @@ class Stages:
     """A folder of stage results."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, make: Callable[[], T], made_of: Sequence[object]) -> T:
         """The stored result of the stage, or a new one; `made_of` is what decides it: modules, numbers, other keys."""
-        path = self._folder / f"{name}-{key(made_of)}.pickle"
+        path = self.folder / f"{name}-{key(made_of)}.pickle"
         if not path.exists():
             result = make()
             unfinished = path.with_suffix(".part")

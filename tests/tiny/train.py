@@ -110,9 +110,10 @@ def features_of(stages: Stages) -> Features:
 def language_model_of(stages: Stages) -> State:
     """All parameters of the finished model."""
     log = Log(CACHE / "language.log")
+    unfinished = stages.folder / f"language-{_LANGUAGE_KEY}.unfinished"
     return stages.run(
         "language",
-        lambda: train_language_model(LANGUAGE_COURSE, train_towers(stages), features_of(stages), log),
+        lambda: train_language_model(LANGUAGE_COURSE, train_towers(stages), features_of(stages), log, unfinished),
         [_LANGUAGE_KEY],
     )
 
