@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Self
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from pipeline.daemon import bound_to_parent, write_private
 from pipeline.errors import MISCONFIGURED, UsageError, WorldError
 from pipeline.services import SeaweedFS, Valkey
-from pipeline.settings import S3, Group, Redis, Settings, child_environment
+from pipeline.settings import S3, Engine, Group, Redis, Settings, asked_engine, child_environment
 from pipeline.store import open_store
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Connection(Group):
 
     redis: dict[str, str]
     s3: dict[str, str]
+    engine: Engine  #: what its infer worker runs
 
 
 class Worker:
@@ -205,12 +206,13 @@ def _write_connection(data_dir: Path, settings: Settings) -> None:
             "bucket": settings.s3.bucket,
             "secure": str(settings.s3.secure),
         },
+        engine=settings.engine.model_copy(update={"api_key": SecretStr("")}),
     )
     write_private(data_dir / CONNECTION, connection.model_dump_json(indent=2))
 
 
 def reach(settings: Settings) -> Settings | None:
-    """Settings of the mill that is up in the data directory, or None when none is."""
+    """Settings of the mill that is up in the data directory, its engine among them; None when none is up."""
     path = settings.data_dir / CONNECTION
     lock = FileLock(settings.data_dir / LOCK)
     if not path.exists():
@@ -225,8 +227,21 @@ def reach(settings: Settings) -> Settings | None:
     except (FileNotFoundError, ValidationError):
         return None
     return settings.model_copy(
-        update={"redis": Redis.model_validate(connection.redis), "s3": S3.model_validate(connection.s3)}
+        update={
+            "redis": Redis.model_validate(connection.redis),
+            "s3": S3.model_validate(connection.s3),
+            "engine": connection.engine,
+        }
     )
+
+
+def refuse_other_engine(asked: Engine, running: Engine) -> None:
+    """Raise UsageError when work was meant for another engine than that of the mill that is up."""
+    if asked != Engine() and asked_engine(asked) != asked_engine(running):
+        raise UsageError(
+            f"the mill that is up runs {asked_engine(running)}, not {asked_engine(asked)}: stop it and start one with "
+            "that engine, or name another data directory"
+        )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pipeline import engines, keys, tasks
 from pipeline.errors import MissingObjectError, PermanentError, TransientError, UsageError
 from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Windows, Work
 from pipeline.settings import Engine as EngineSettings
-from pipeline.settings import Settings
+from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
 from pipeline.stages.completion import Survey, survey
 from pipeline.stages.finish import outputs
@@ -57,7 +57,7 @@ class Producer:
         the file cannot be read, UsageError when the task lacks an option or the engine cannot do it.
         """
         tasks.named(task).check(options)
-        refuse_task(task, self._engine)
+        refuse_task(task, options, self._engine)
         try:
             media = self._upload(path, name)
         except OSError as error:
@@ -211,14 +211,12 @@ def _is_damaged(plan: Plan | Failure) -> bool:
     return isinstance(plan, Failure) or plan.missing is not None
 
 
-def asked_engine(settings: EngineSettings) -> str:
-    """Engine, model and adapter asked for, as a job carries them."""
-    return ":".join(part for part in (settings.name, settings.model, settings.adapter) if part)
-
-
-def refuse_task(task: str, settings: EngineSettings) -> None:
-    """Raise UsageError when the engine cannot do the task."""
-    can = engines.create(settings).capabilities.tasks
+def refuse_task(task: str, options: Options, settings: EngineSettings) -> None:
+    """Raise UsageError when the engine cannot do the task, or has no sizes to choose from."""
+    capabilities = engines.create(settings).capabilities
+    can = capabilities.tasks
+    if options.variant is not None and not capabilities.has_sizes:
+        raise UsageError(f"the engine {settings.name} has one size: leave out --variant")
     if can is not None and task not in can:
         raise UsageError(
             f"the engine {settings.name} cannot {task}, only {', '.join(sorted(can))}: choose another with "

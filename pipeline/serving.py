@@ -41,7 +41,8 @@ class Serving:
         self._on_stall = on_stall
         self._elsewhere = elsewhere
         self._clock = clock
-        self._batcher = Batcher(engine.capabilities)  # anew once the engine is loaded and knows its device
+        self._capabilities = engine.capabilities
+        self._batcher = Batcher(self._capabilities)
         self._futures: dict[str, Future[Reply]] = {}
         self._running: dict[str, Request] = {}
         self._changed = threading.Condition()
@@ -53,7 +54,8 @@ class Serving:
     def start(self) -> Origin:
         """Load the engine and begin. Raises whatever its `load` raises."""
         self.origin = self.engine.load()
-        self._batcher = Batcher(self.engine.capabilities)
+        self._capabilities = self.engine.capabilities  # once it is loaded, it knows its device
+        self._batcher = Batcher(self._capabilities)
         self._thread.start()
         self._watchdog.start()
         return self.origin
@@ -144,9 +146,9 @@ class Serving:
                     self._changed.wait()
                 if self._stopping and not self._running:
                     return
-                budget = engine.capabilities.max_cost - sum(request.cost for request in self._running.values())
+                budget = self._capabilities.max_cost - sum(request.cost for request in self._running.values())
                 joining = self._batcher.fill(engine.free_slots, budget) if engine.free_slots else []
-                coming = self._batcher.peek(engine.capabilities.max_batch)
+                coming = self._batcher.peek(self._capabilities.max_batch)
             engine.look_ahead(coming, self._elsewhere())
             if joining and not self._begin(joining):
                 joining = []

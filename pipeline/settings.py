@@ -88,6 +88,11 @@ class Engine(Group):
         return {**given, "model": DEFAULT_MODELS.get(name, name)}
 
 
+def asked_engine(engine: Engine) -> str:
+    """Engine, model and adapter asked for, as a job carries them."""
+    return ":".join(part for part in (engine.name, engine.model, engine.adapter) if part)
+
+
 class Workers(Group):
     prepare_processes: int = Field(0, ge=0)
     """Processes that cut media. 0: one per core."""

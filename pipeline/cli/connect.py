@@ -11,11 +11,12 @@ from pipeline.settings import Settings
 
 
 @contextmanager
-def producer(settings: Settings, *, only_look: bool = False) -> Iterator[Producer]:
+def producer(settings: Settings, *, only_look: bool = False, new_work: bool = False) -> Iterator[Producer]:
     """A producer for whatever the settings reach.
 
     Order: configured services, the mill that is up in the data directory, and, for commands that `only_look`, the
-    data directory's services started for the moment. Raises UsageError that says what to start or set.
+    data directory's services started for the moment. `new_work` must be meant for the engine of the mill that is up.
+    Raises UsageError that says what to start or set.
     """
     if settings.s3.endpoint:
         yield of_fleet(settings)
@@ -23,6 +24,8 @@ def producer(settings: Settings, *, only_look: bool = False) -> Iterator[Produce
     local = local_mode()
     reached = local.reach(settings)
     if reached is not None:
+        if new_work:
+            local.refuse_other_engine(settings.engine, reached.engine)
         yield of_fleet(reached)
     elif only_look:
         with local.services_of(settings) as started:

@@ -71,7 +71,7 @@ def submit(
         variant=variant,
     )
     files = chosen_files(paths)
-    with connected(load(data_dir)) as producer:
+    with connected(load(data_dir), new_work=True) as producer:
         num_refused = 0
         for submitted in submit_each(producer, files, order):
             if isinstance(submitted, Refused):

@@ -80,7 +80,7 @@ def run(
         frames_per_second=frames_per_second,
         variant=variant,
     )
-    refuse_task(task, settings.engine)
+    refuse_task(task, order.options, settings.engine)
     files = chosen_files(paths)
     folder = output or settings.data_dir / "transcripts"
     console = Console()
@@ -161,6 +161,7 @@ def _mill(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
     local = local_mode()
     reached = local.reach(settings)
     if reached is not None:
+        local.refuse_other_engine(settings.engine, reached.engine)
         yield reached, lambda: None
         return
     with local.LocalMill(settings) as mill:

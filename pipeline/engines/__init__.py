@@ -54,6 +54,7 @@ class Capabilities:
 
     kinds: frozenset[Kind]
     tasks: frozenset[str] | None = None  #: the tasks it can do; None: whatever it is asked in words
+    has_sizes: bool = False  #: whether `--variant` means something to it
     limits: SegmentLimits = field(default_factory=SegmentLimits)
     max_batch: int  #: requests in one batch (static) or slots (continuous)
     max_cost: float  #: sum of the costs of one batch

@@ -36,7 +36,7 @@ def _paragraphs(result: Result) -> Iterator[str]:
     elif all(segment.kind == "sound" for segment in segments):
         yield from _blocks(segments)
     else:
-        timed = "srt" in result.outputs
+        timed = result.media.info is not None and result.media.info.is_timed
         for segment in segments:
             yield _missing(segment) if is_missing(segment) else _line(segment, timed=timed)
 

@@ -35,7 +35,7 @@ class Told(Protocol):
 
 
 class Pieces(Told, Protocol):
-    """What `MediaCut` puts together."""
+    """The pieces of a window, made as they are iterated; what is known at the end stands in the attributes."""
 
     def __iter__(self) -> Iterator[Piece]: ...
 

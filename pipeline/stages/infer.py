@@ -38,9 +38,11 @@ class EngineAnswerer:
 
     def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
         task = tasks.named(job.task)
-        activity = self._assess(tasks.samples(payload.pcm)) if payload.kind == "sound" else _NOTHING_HEARD
+        # A question may be about music: what is no speech is remarked on only where speech is wanted.
+        is_speech = payload.kind == "sound" and task.about_speech
+        activity = self._assess(tasks.samples(payload.pcm)) if is_speech else _NOT_LISTENED
         turns = task.turns(payload, job.options)
-        if task.about_speech and "no_speech" in activity.flags:
+        if "no_speech" in activity.flags:
             return self._recorded(Reply(spans=()), activity, turns, payload, tries)
         request = Request(
             id=name,
@@ -83,7 +85,7 @@ class EngineAnswerer:
         )
 
 
-_NOTHING_HEARD = Activity(spans=(), flags=())
+_NOT_LISTENED = Activity(spans=(), flags=())
 
 
 def _placed(reply: Reply, activity: Activity) -> tuple[Span, ...]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pipeline import tasks
 from pipeline.engines import Capabilities
-from pipeline.job import Failure, Job, Kind, Window, Windows
+from pipeline.job import Job, Kind, Window, Windows
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
@@ -15,27 +15,8 @@ from pipeline.media.frames import FrameCut
 from pipeline.media.pieces import FramePieces, MediaCut, PicturePieces, Pieces, ScenePieces, SoundPieces, TextPieces
 from pipeline.media.probe import probe
 from pipeline.media.windows import choose_windows
-from pipeline.payload import Piece
 from pipeline.settings import Cutting, Video
 from pipeline.store import ObjectStore
-
-
-class Cut(Protocol):
-    """The pieces of one window, made as they are iterated; what is known at the end stands in the attributes."""
-
-    def __iter__(self) -> Iterator[Piece]: ...
-
-    @property
-    def end(self) -> float: ...
-
-    @property
-    def flags(self) -> tuple[str, ...]: ...
-
-    @property
-    def missing(self) -> Failure | None: ...
-
-    @property
-    def missing_until(self) -> float | None: ...
 
 
 class Source(Protocol):
@@ -44,7 +25,7 @@ class Source(Protocol):
     def prepare(self, job: Job) -> Windows: ...
 
     @contextmanager
-    def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Cut]:
+    def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Pieces]:
         """Open one window of a job's media."""
         raise NotImplementedError
 
@@ -79,7 +60,7 @@ class MediaSource:
         return Windows(media=info, kinds=kinds, limits=self._limits, windows=windows, fold=task.fold(info))
 
     @contextmanager
-    def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Cut]:
+    def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Pieces]:
         rate = job.options.frames_per_second or self._rate
         with self._local(job) as path:
             yield MediaCut([self._pieces(path, kind, windows, window, rate) for kind in windows.kinds])

@@ -10,12 +10,12 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import settings as configuration
 from tests.tiny.demo import mill, reelmill
 from tests.tiny.media import Phrase, digits_recording, picture
 from tests.tiny.scoring import exact_phrases
@@ -29,13 +29,17 @@ PICTURE_SUFFIXES = (".jpg", ".png", ".webp")
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDINGS
-    folder = configuration.load().data_dir.absolute() / "tiny-words"
-    shutil.rmtree(folder, ignore_errors=True)
+    # A mill of its own each time: it would answer the same files from what it has stored.
+    folder = Path(tempfile.mkdtemp(prefix="reelmill-tiny-words-"))
     recordings = make_recordings(folder / "recordings", count)
     captions = make_pictures(folder / "pictures", min(count, PICTURES))
     figures: dict[str, float] = {}
     table = Table("what", "size", "number", "exact", box=None)
-    os.environ |= {"REELMILL_ENGINE__NAME": "gemma3n", "REELMILL_ENGINE__MODEL": "tiny"}
+    os.environ |= {
+        "REELMILL_ENGINE__NAME": "gemma3n",
+        "REELMILL_ENGINE__MODEL": "tiny",
+        "REELMILL_DATA_DIR": str(folder / "data"),
+    }
     with mill():
         for size in ("whole", "half"):
             speech = score_recordings(recordings, folder / "recordings", size)
@@ -46,6 +50,7 @@ def main() -> None:
             table.add_row("spoken phrases", size, str(num_phrases), f"{speech:.2%}")
             table.add_row("pictures", size, str(len(captions)), f"{pictures:.2%}")
     Console().print(table)
+    shutil.rmtree(folder)
     print(
         json.dumps({"benchmark": "tiny-words", "figures": {name: round(share, 4) for name, share in figures.items()}})
     )

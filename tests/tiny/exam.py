@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.tiny.answers import Question
-from tests.tiny.clips import a_clip, a_quiet_clip
+from tests.tiny.checkpoint import CLIP_SECONDS
+from tests.tiny.clips import Clip, a_clip, a_quiet_clip
 from tests.tiny.data import things_wanted
 from tests.tiny.drawing import Picture, draw
-from tests.tiny.voice import NEW_SPEAKERS, SPEAKERS
+from tests.tiny.initial import TRAINED
+from tests.tiny.voice import NEW_SPEAKERS, SAMPLE_RATE, SPEAKERS
 from tests.tiny.world import (
     ASK_BOTH,
     ASK_DIGITS,
@@ -55,6 +57,7 @@ def other_parts() -> dict[str, tuple[Ask, int]]:
     parts: dict[str, tuple[Ask, int]] = {
         "speech, language given": (_transcribe(words=TRANSCRIBE_HINTED), 75),
         "speech, voices never heard": (_transcribe(speakers=NEW_SPEAKERS), 150),
+        "speech, clips of up to 5.12 s": (_transcribe(seconds=TRAINED.clip_samples / SAMPLE_RATE), 300),
         "silence and noise": (_silence, 60),
     }
     parts |= {f"speech through {name}": (_transcribe(codec=codec), 75) for name, codec in CODECS.items()}
@@ -77,13 +80,26 @@ def other_parts() -> dict[str, tuple[Ask, int]]:
     }
 
 
-def _transcribe(words: str = TRANSCRIBE, speakers: Sequence[str] = SPEAKERS, codec: Sequence[str] = ()) -> Ask:
+def _transcribe(
+    words: str = TRANSCRIBE,
+    speakers: Sequence[str] = SPEAKERS,
+    codec: Sequence[str] = (),
+    seconds: float = CLIP_SECONDS,
+) -> Ask:
     def ask(rng: random.Random) -> Question:
-        clip = a_clip(rng, "held_out", speakers)
+        clip = _clip(rng, speakers, seconds)
         sound = _through(clip.sound, codec) if codec else clip.sound
         return Question(task="transcribe", words=words, answer=" ".join(clip.words), sound=sound)
 
     return ask
+
+
+def _clip(rng: random.Random, speakers: Sequence[str] = SPEAKERS, seconds: float = CLIP_SECONDS) -> Clip:
+    """A clip as long as the product would give to the model."""
+    while True:
+        clip = a_clip(rng, "held_out", speakers)
+        if len(clip.sound) <= seconds * SAMPLE_RATE:
+            return clip
 
 
 def _silence(rng: random.Random) -> Question:
@@ -112,7 +128,7 @@ def _frames(rng: random.Random) -> Question:
 
 def _translate_speech(language: str) -> Ask:
     def ask(rng: random.Random) -> Question:
-        clip = a_clip(rng, "held_out")
+        clip = _clip(rng)
         answer = translated(clip.words, language)
         return Question(task="translate", words=translate_speech(language), answer=answer, sound=clip.sound)
 
@@ -153,12 +169,12 @@ def _count_shapes(rng: random.Random) -> Question:
 
 
 def _count_digits(rng: random.Random) -> Question:
-    clip = a_clip(rng, "held_out")
+    clip = _clip(rng)
     return Question(task="ask", words=ASK_DIGITS, answer=DIGITS[len(clip.words)], sound=clip.sound)
 
 
 def _both(rng: random.Random) -> Question:
-    picture, clip = _picture(rng, rng.randint(1, 2)), a_clip(rng, "held_out")
+    picture, clip = _picture(rng, rng.randint(1, 2)), _clip(rng)
     answer = f"{picture.scene.caption}; {' '.join(clip.words)}"
     return Question(task="ask", words=ASK_BOTH, answer=answer, pictures=(picture.image,), sound=clip.sound)
 

@@ -8,8 +8,8 @@ from pipeline import keys
 from pipeline.errors import PermanentError, TransientError, UsageError
 from pipeline.job import Failure, Options, Work
 from pipeline.ledger import MemoryLedger
-from pipeline.producer import Producer, gather
-from pipeline.settings import Settings, Steward
+from pipeline.producer import Producer, gather, refuse_task
+from pipeline.settings import Engine, Settings, Steward
 from pipeline.stages import Ports
 from pipeline.stages.completion import due, survey
 from pipeline.stages.cut import cut
@@ -201,3 +201,11 @@ def test_files_folders_and_globs_are_gathered(tmp_path: Path, monkeypatch: pytes
     names = [name for _, name in gather(["a.wav", "sub", "sub/**/*.mp3", "nothing*", "gone.wav"], missing.append)]
     assert names == ["a.wav", "sub/b.mp3", "sub/deep/c.mp3", "sub/b.mp3", "sub/deep/c.mp3"]
     assert missing == ["nothing*", "gone.wav"]
+
+
+def test_a_task_or_a_size_that_the_engine_does_not_have_is_refused_before_anything_is_stored() -> None:
+    with pytest.raises(UsageError, match="whisper cannot caption, only transcribe"):
+        refuse_task("caption", Options(), Engine(name="whisper"))
+    with pytest.raises(UsageError, match="one size"):
+        refuse_task("transcribe", Options(variant="e2b"), Engine(name="whisper"))
+    refuse_task("caption", Options(variant="e2b"), Engine(name="gemma3n"))

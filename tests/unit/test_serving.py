@@ -146,11 +146,12 @@ def test_a_stop_fails_what_waits_as_an_outage_and_finishes_what_runs() -> None:
 
 def test_a_continuous_engine_refills_slots_as_they_free_up() -> None:
     engine = ContinuousEcho(EngineSettings(name="echo", max_batch=4))
+    names = [f"{'bad' if number == 5 else 'ok'}{number}" for number in range(40)]
     with serving_of(engine) as serving:
-        futures = [
-            serving.submit(a_request(f"{'bad' if number == 5 else 'ok'}{number}", seconds=0.1 * (1 + number % 4)))
-            for number in range(40)
-        ]
+        with serving._changed:  # nothing is handed out before everything is there
+            futures = [
+                serving.submit(a_request(name, seconds=0.1 * (1 + number % 4))) for number, name in enumerate(names)
+            ]
         failed = [number for number, future in enumerate(futures) if future.exception(timeout=10)]
     assert failed == [5]
     full = sum(occupied == 4 for occupied in engine.occupancy)

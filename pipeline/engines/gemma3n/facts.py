@@ -16,7 +16,7 @@ ARCHITECTURE = "Gemma3nForConditionalGeneration"
 SAMPLES_PER_TOKEN = 2_560  # 160 ms of sound for each soft token (model card: 6.25 tokens per second)
 CHARACTERS_PER_TOKEN = 3  # of English text, and on the safe side; the engine counts exactly
 #: Share of the context that a piece of text may fill: the rest is for the prompt and the answer.
-TEXT_SHARE = 0.6
+TEXT_SHARE = 0.4  # a translation may take as many tokens as its text, or more
 IMAGE_SHARE = 0.75
 CONFIG_FILE, PROCESSOR_FILE = "config.json", "processor_config.json"
 OWN_LIMITS_FILE = "limits.json"  #: beside config.json: what a checkpoint was trained on, if that is less than it takes
