@@ -16,6 +16,10 @@ class WorldError(ReelmillError):
     """Something the mill stands on is missing or unsafe: it must not start."""
 
 
+class EngineLostError(WorldError):
+    """The engine of this process will never answer again (its device failed, it hangs): a new process has to."""
+
+
 class PipelineError(ReelmillError):
     """Root of what can go wrong with one piece of work.
 

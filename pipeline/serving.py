@@ -1,7 +1,8 @@
 """One engine, one thread that drives it, and a Future for each request.
 
 The thread asks the batcher what goes next, runs it, and answers each request by itself. A batch that fails as a whole
-is split until the culprit stands alone. A watchdog tells when the engine makes no progress.
+is split until the culprit stands alone. When the engine is lost (its device failed, it makes no progress), whoever owns
+the process is told, because a new process is the only cure.
 """
 
 import logging
@@ -12,7 +13,7 @@ from concurrent.futures import Future
 
 from pipeline.batching import Batcher
 from pipeline.engines import ContinuousEngine, Engine, Outcome, Reply, Request, StaticEngine
-from pipeline.errors import PipelineError, ResourceError, TransientError
+from pipeline.errors import EngineLostError, PipelineError, ResourceError, TransientError
 from pipeline.job import Origin
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,10 @@ log = logging.getLogger(__name__)
 class Serving:
     """Runs an engine behind `submit(request) -> Future[Reply]`.
 
-    `before` is told of requests right before the engine gets them (tries are counted there). `on_stall` is called,
-    once, from the watchdog's thread, when the engine made no progress for its `stall_seconds`. `elsewhere` tells how
-    many requests wait outside of this process, and must answer at once.
+    `before` is told of requests right before the engine gets them (tries are counted there). `on_lost` is called once,
+    from the engine's or the watchdog's thread, with the reason and the ids of the requests in the engine, when that
+    made no progress for its `stall_seconds` or raised an EngineLostError; it should end the process. `elsewhere` tells
+    how many requests wait outside of this process, and must answer at once.
     """
 
     def __init__(
@@ -31,14 +33,14 @@ class Serving:
         engine: Engine,
         *,
         before: Callable[[Sequence[Request]], None] = lambda requests: None,
-        on_stall: Callable[[Sequence[str]], None] | None = None,
+        on_lost: Callable[[str, Sequence[str]], None] = lambda reason, names: None,
         elsewhere: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
         self.origin: Origin | None = None
         self._before = before
-        self._on_stall = on_stall
+        self._on_lost = on_lost
         self._elsewhere = elsewhere
         self._clock = clock
         self._capabilities = engine.capabilities
@@ -98,10 +100,27 @@ class Serving:
         self.engine.close()
 
     def _run(self) -> None:
-        if isinstance(self.engine, StaticEngine):
-            self._run_static(self.engine)
-        elif isinstance(self.engine, ContinuousEngine):
-            self._run_continuous(self.engine)
+        try:
+            if isinstance(self.engine, StaticEngine):
+                self._run_static(self.engine)
+            elif isinstance(self.engine, ContinuousEngine):
+                self._run_continuous(self.engine)
+        except EngineLostError as error:
+            self._lose(str(error))
+        except Exception as error:
+            log.exception("the thread of the engine failed")
+            self._lose(f"the thread of the engine failed: {error!r}")
+
+    def _lose(self, reason: str) -> None:
+        """Tell that the engine is lost; should the process go on nevertheless, nobody waits for an answer in vain."""
+        self._on_lost(reason, sorted(self._running))
+        with self._changed:
+            self._stopping = True
+            self._batcher.drain()
+            self._running.clear()
+            futures, self._futures = list(self._futures.values()), {}
+        for future in futures:
+            future.set_exception(TransientError("the engine is lost", reason))
 
     def _run_static(self, engine: StaticEngine) -> None:
         while (batch := self._wait_for_batch()) is not None:
@@ -126,6 +145,8 @@ class Serving:
         """Answer a batch; on failure halve it (too large) or take it apart (one is bad)."""
         try:
             outcomes = list(engine.generate(batch))
+        except EngineLostError:
+            raise
         except Exception as error:
             self._progress_at = self._clock()
             if len(batch) == 1:
@@ -149,6 +170,8 @@ class Serving:
                 budget = self._capabilities.max_cost - sum(request.cost for request in self._running.values())
                 joining = self._batcher.fill(engine.free_slots, budget) if engine.free_slots else []
                 coming = self._batcher.peek(self._capabilities.max_batch)
+            if not joining and not self._running:
+                raise EngineLostError(f"it has {engine.free_slots} free slots with nothing in it, and nothing fits")
             engine.look_ahead(coming, self._elsewhere())
             if joining and not self._begin(joining):
                 joining = []
@@ -159,6 +182,8 @@ class Serving:
             if joining:
                 engine.admit(joining)
             ended = dict(engine.step()) if self._running else {}
+        except EngineLostError:
+            raise
         except Exception as error:
             log.exception("the engine failed with %d requests in it", len(self._running))
             ended = {name: ResourceError("the engine failed", repr(error)) for name in self._running}
@@ -198,8 +223,8 @@ class Serving:
         while not self._stopping:
             time.sleep(min(1.0, stall / 4))
             since = self._progress_at
-            if since is not None and self._clock() - since > stall and self._on_stall:
-                self._on_stall(sorted(self._running))
+            if since is not None and self._clock() - since > stall:
+                self._on_lost(f"it made no progress for {stall:g} s", sorted(self._running))
                 return
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.engines import Capabilities, Clip, ContinuousEngine, Outcome, Request, Sound, Turn
 from pipeline.engines.echo import EchoEngine, echo
-from pipeline.errors import PermanentError, ResourceError
+from pipeline.errors import EngineLostError, PermanentError, ResourceError
 from pipeline.job import Origin
 from pipeline.settings import Engine as EngineSettings
 
@@ -71,6 +71,16 @@ class GatedEcho(RecordingEcho):
         return outcomes
 
 
+class LostEcho(RecordingEcho):
+    """Loses its device on a batch that holds a request whose id holds `bad`."""
+
+    def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        outcomes = super().generate(batch)
+        if any("bad" in request.id for request in batch):
+            raise EngineLostError("the device failed")
+        return outcomes
+
+
 class SlowEcho(EchoEngine):
     """Takes `seconds` for each batch."""
 
@@ -115,6 +125,23 @@ class ContinuousEcho(ContinuousEngine):
             else:
                 self._running[name] = (request, left - 1)
         return ended
+
+
+class LostContinuousEcho(ContinuousEcho):
+    """Loses its device in the step that has a request whose id holds `bad`."""
+
+    def step(self) -> Mapping[str, Outcome]:
+        if any("bad" in name for name in self._running):
+            raise EngineLostError("the device failed")
+        return super().step()
+
+
+class FullEcho(ContinuousEcho):
+    """Has lost count of its slots."""
+
+    @property
+    def free_slots(self) -> int:
+        return 0
 
 
 def a_request(

@@ -1,8 +1,8 @@
 """The infer worker: one engine, one batcher, and threads that each carry one segment.
 
 Fetching and storing overlap with the engine; each message succeeds or fails for itself. The threads pool has no
-limits of its own, so a watchdog ends the process when the engine hangs: the supervisor starts it anew, and the
-steward sends the segments again.
+limits of its own, so a watchdog ends the process when the engine hangs or its GPU fails: the supervisor starts it anew,
+and the steward sends the segments again. Each that was in the engine has a try less, and goes alone next time.
 """
 
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 #: Batches' worth of segments held at once: one in the engine, one gathering, one being fetched or stored.
 BATCHES_HELD = 3
-STALLED = 70  # exit status
+LOST = 70  # exit status
 DEPTH_SECONDS = 2  # between two looks at the queue's length
 
 
@@ -43,12 +43,12 @@ def run(settings: Settings) -> None:
         # A second question about an answer belongs to the same try.
         ports.ledger.begin([work_named(request.id) for request in requests if not request.id.endswith(AGAIN)])
 
-    def end_process(names: Sequence[str]) -> None:
-        log.critical("the engine made no progress for %g s with %s", settings.engine.stall_seconds, ", ".join(names))
+    def end_process(reason: str, names: Sequence[str]) -> None:
+        log.critical("the engine is lost with %s: %s", ", ".join(names), reason)
         logging.shutdown()
-        os._exit(STALLED)
+        os._exit(LOST)
 
-    serving = Serving(engine, before=count_tries, on_stall=end_process, elsewhere=QueueDepth(settings))
+    serving = Serving(engine, before=count_tries, on_lost=end_process, elsewhere=QueueDepth(settings))
     origin = serving.start()
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
     answerer = EngineAnswerer(serving, gate(settings.speech))

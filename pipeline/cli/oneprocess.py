@@ -37,7 +37,7 @@ def run_here(
         engine=engine.capabilities,
     )
     ledger = MemoryLedger()
-    serving = Serving(engine, on_stall=_give_up)
+    serving = Serving(engine, on_lost=_give_up)
     serving.start()
     try:
         mill = Mill(
@@ -60,7 +60,7 @@ def run_here(
     return [producer.result(job) for job in jobs], producer, num_refused
 
 
-def _give_up(names: Sequence[str]) -> None:
-    """The engine hangs, and a thread cannot be ended: end the process. The same command goes on where it was."""
-    print(f"reelmill: the engine makes no progress with {', '.join(names)}", file=sys.stderr, flush=True)
+def _give_up(reason: str, names: Sequence[str]) -> None:
+    """Nothing mends a thread that hangs or a GPU that failed: end the process. The same command goes on from here."""
+    print(f"reelmill: the engine is lost with {', '.join(names)}: {reason}", file=sys.stderr, flush=True)
     os._exit(BROKEN_WORLD)

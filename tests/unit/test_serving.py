@@ -12,7 +12,10 @@ from pipeline.serving import Serving
 from pipeline.settings import Engine as EngineSettings
 from tests.engines import (
     ContinuousEcho,
+    FullEcho,
     GatedEcho,
+    LostContinuousEcho,
+    LostEcho,
     RaisingEcho,
     RecordingEcho,
     RefusingEcho,
@@ -105,16 +108,16 @@ def test_when_tries_cannot_be_counted_nothing_runs() -> None:
 def test_the_watchdog_tells_of_an_engine_that_hangs_and_names_its_requests() -> None:
     engine = GatedEcho(EngineSettings(name="echo", max_batch=1, batch_wait=0.0, stall_seconds=0.2))
     stalled = threading.Event()
-    told: list[str] = []
+    told: list[tuple[str, list[str]]] = []
 
-    def on_stall(names: Sequence[str]) -> None:
-        told.extend(names)
+    def on_lost(reason: str, names: Sequence[str]) -> None:
+        told.append((reason, list(names)))
         stalled.set()
 
-    with serving_of(engine, on_stall=on_stall) as serving:
+    with serving_of(engine, on_lost=on_lost) as serving:
         future = serving.submit(a_request("hanging"))
         assert stalled.wait(10)
-        assert told == ["hanging"]
+        assert told == [("it made no progress for 0.2 s", ["hanging"])]
         engine.gate.set()
         future.result(timeout=10)
 
@@ -122,10 +125,44 @@ def test_the_watchdog_tells_of_an_engine_that_hangs_and_names_its_requests() -> 
 def test_the_watchdog_is_silent_while_an_engine_is_idle() -> None:
     engine = RecordingEcho(EngineSettings(name="echo", max_batch=1, batch_wait=0.0, stall_seconds=0.05))
     told: list[str] = []
-    with serving_of(engine, on_stall=told.extend) as serving:
+    with serving_of(engine, on_lost=lambda reason, names: told.append(reason)) as serving:
         submit_all(serving, ["a"])
         threading.Event().wait(0.3)
     assert told == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        (LostEcho, "the device failed"),
+        (LostContinuousEcho, "the device failed"),
+        (FullEcho, "it has 0 free slots with nothing in it, and nothing fits"),
+    ],
+)
+def test_an_engine_that_is_lost_is_told_of_and_blames_nobody(engine: type[Engine], reason: str) -> None:
+    told: list[tuple[str, list[str]]] = []
+    with serving_of(
+        engine(EngineSettings(name="echo", max_batch=2, batch_wait=0.0)),
+        on_lost=lambda reason, names: told.append((reason, list(names))),
+    ) as serving:
+        with serving._changed:  # nothing is handed out before everything is there
+            futures = [serving.submit(a_request(name)) for name in ("a", "bad", "c")]
+        for future in futures:
+            assert isinstance(future.exception(timeout=10), TransientError)
+        assert isinstance(serving.submit(a_request("later")).exception(timeout=1), TransientError)
+    assert told == [(reason, [] if engine is FullEcho else ["a", "bad"])]
+
+
+def test_a_thread_of_the_engine_that_fails_leaves_nobody_waiting() -> None:
+    class Forgetful(ContinuousEcho):
+        def look_ahead(self, requests: Sequence[Request], elsewhere: int) -> None:
+            raise ValueError("what was I told?")
+
+    told: list[str] = []
+    with serving_of(Forgetful(SETTINGS), on_lost=lambda reason, names: told.append(reason)) as serving:
+        outcomes = submit_all(serving, ["a"])
+    assert isinstance(outcomes["a"], TransientError)
+    assert told == ["the thread of the engine failed: ValueError('what was I told?')"]
 
 
 def test_a_stop_fails_what_waits_as_an_outage_and_finishes_what_runs() -> None:

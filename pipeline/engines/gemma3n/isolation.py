@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from pipeline.errors import PipelineError, ResourceError
+from pipeline.errors import EngineLostError, PipelineError, ResourceError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,6 +18,7 @@ def isolate(work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[
     """One outcome per item, in order: what `work` made of it, or the error that it raised for it alone.
 
     Work that runs out of memory is tried again on halves, work that fails in another way on each item by itself.
+    Raises EngineLostError when the device itself failed.
     """
     try:
         return list(work(items))
@@ -34,13 +35,21 @@ def isolate(work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[
 
 
 def as_failure(error: Exception) -> PipelineError:
-    """An exception of the model as a verdict on the sequence that raised it alone."""
+    """An exception of the model as a verdict on the sequence that raised it alone.
+
+    Raises EngineLostError for an error of the device: after one, every call on it fails while the process lives
+    (https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html, cudaErrorAssert and its neighbours).
+    """
     if isinstance(error, PipelineError):
         return error
     if is_out_of_memory(error):
         return ResourceError("the sequence needs more memory than there is", repr(error))
+    if isinstance(error, torch.AcceleratorError):
+        raise EngineLostError(f"the device failed: {error}") from error
     return ResourceError(f"the model failed: {error}", repr(error))
 
 
 def is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.AcceleratorError):  # a driver's allocation that PyTorch did not make itself
+        return "out of memory" in str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or HOST_OUT_OF_MEMORY in str(error)

@@ -13,7 +13,7 @@ from pipeline.engines.gemma3n.decoding import Decoding
 from pipeline.engines.gemma3n.encoders import Encoders
 from pipeline.engines.gemma3n.prefill import Prefill
 from pipeline.engines.gemma3n.sequences import Clip, Sequence
-from pipeline.errors import PermanentError, ResourceError
+from pipeline.errors import EngineLostError, PermanentError, ResourceError
 from tests.integration.gemma3n.driving import MAX_LENGTH, decoder, drive, wrong
 from tests.integration.gemma3n.mixed import Case, Prompt
 
@@ -114,8 +114,12 @@ def test_the_media_of_one_sequence_that_break_an_encoder_fail_alone(model: Any, 
     assert max(sizes) > 2  # they did go in together
 
 
-def test_too_many_media_for_the_memory_are_halved_and_none_fails(model: Any, few: list[Case]) -> None:
-    error = torch.OutOfMemoryError("CUDA out of memory")
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("CUDA error: out of memory")],
+    ids=["of PyTorch", "of the driver"],
+)
+def test_too_many_media_for_the_memory_are_halved_and_none_fails(model: Any, few: list[Case], error: Exception) -> None:
     with failing(Encoders, "prompts", lambda items: len(items) > 2, error) as sizes:
         differ, _ = together(model, few, [])
     assert differ == []
@@ -145,6 +149,15 @@ def test_a_decode_step_that_raises_fails_what_runs_and_the_decoder_goes_on(model
     assert set(ended) == {case.sequence.id for case in running}
     assert all(isinstance(one, ResourceError) and "the kernel failed" in one.reason for one in ended.values())
     assert wrong(later, drive(continuous, [case.sequence for case in later], np.random.default_rng(0))) == []
+
+
+@pytest.mark.parametrize(("owner", "method"), [(Encoders, "prompts"), (Prefill, "advance"), (Decoding, "step")])
+def test_a_device_that_failed_is_no_fault_of_any_sequence(model: Any, few: list[Case], owner: Any, method: str) -> None:
+    continuous = decoder(model, {"slots": 2})
+    continuous.admit([case.sequence for case in few[:2]])
+    error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    with patch.object(owner, method, side_effect=error), pytest.raises(EngineLostError, match="device-side assert"):
+        continuous.step()
 
 
 def test_a_cancelled_sequence_is_not_heard_of_again_wherever_it_was(model: Any, few: list[Case]) -> None:
