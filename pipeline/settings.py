@@ -62,6 +62,9 @@ class Engine(Group):
     """gemma3n: requests join and leave the running batch, or wait for the longest of theirs."""
     context_tokens: int = Field(4096, ge=64, le=32_768)
     """gemma3n: most tokens of one segment, input and output together. A slot of the batch holds as many."""
+    sizes: Path | None = None
+    """gemma3n: a file of sizes by name, `{"e3b": {"ffn": [width of each layer], "skip": [layer]}}`, for `--variant`.
+    None: the checkpoint's own variants.json, if it has one. The published sizes are known without a file."""
     promised_seconds: float = Field(300, gt=0)
     """gemma3n: jobs with `--variant auto` get a smaller model while what waits would take longer than this."""
     url: str = ""

@@ -28,7 +28,7 @@ class Run:
 
     def __init__(self, loaded: Loaded, settings: EngineSettings) -> None:
         self.model = loaded.model
-        self.sizes = Sizes(loaded)
+        self.sizes = Sizes(loaded, settings.sizes)
         context: int = loaded.model.config.get_text_config().max_position_embeddings
         self.max_length = min(settings.context_tokens, context)
         self._inputs = Inputs(loaded.processor, stop=stop_ids(loaded), max_length=self.max_length)

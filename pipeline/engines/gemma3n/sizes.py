@@ -1,5 +1,6 @@
 """The sizes of one loaded model, made when they are first asked for."""
 
+from pathlib import Path
 from typing import Any
 
 from pipeline.engines.gemma3n.loading import Loaded
@@ -12,10 +13,11 @@ AUTO = "auto"
 class Sizes:
     """Models of every size that share one set of weights."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, file: Path | None = None) -> None:
+        """With the sizes in `file` instead of the checkpoint's own. Raises WorldError when that is wrong."""
         self._whole = loaded.model
         self._layers = Layers.of(loaded.model.config)
-        self._own = own_sizes(loaded.path)
+        self._own = own_sizes(loaded.path, file)
         self._made: dict[str, Any] = {WHOLE: loaded.model}
 
     @property

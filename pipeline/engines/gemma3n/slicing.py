@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import Gemma3nTextConfig
 
 from pipeline.engines.gemma3n.sliced_tensors import check_complete, entries
-from pipeline.engines.gemma3n.variants import Layers, Variant, checked, named, own_sizes, read_sizes
+from pipeline.engines.gemma3n.variants import Layers, Variant, checked, named, own_sizes
 from pipeline.engines.gemma3n.weights_file import INDEX_FILE, Entry, weight_files, write
 from pipeline.errors import WorldError
 
@@ -88,8 +88,7 @@ def choose(checkpoint: Path, name: str, sizes: Path | None = None) -> Variant:
 
     Raises PermanentError when there is no such size, WorldError when a file is wrong.
     """
-    own = own_sizes(checkpoint) if sizes is None else read_sizes(sizes)
-    return named(name, Layers.of(_text(read_config(checkpoint))), own)
+    return named(name, Layers.of(_text(read_config(checkpoint))), own_sizes(checkpoint, sizes))
 
 
 def read_config(checkpoint: Path) -> dict[str, Any]:

@@ -164,11 +164,13 @@ def runs(kept: Sequence[int]) -> list[tuple[int, int]]:
     return stretches
 
 
-def own_sizes(directory: Path) -> dict[str, Variant]:
-    """The sizes that a checkpoint brings in its own `variants.json`; none when it has no such file.
+def own_sizes(directory: Path, file: Path | None = None) -> dict[str, Variant]:
+    """The sizes in `file`, or those that a checkpoint brings in its own `variants.json`; none without either.
 
     Raises WorldError when the file is not what it should be. Whether a size fits is looked at when it is asked for.
     """
+    if file is not None:
+        return read_sizes(file)
     return read_sizes(directory / OWN_SIZES_FILE) if (directory / OWN_SIZES_FILE).exists() else {}
 
 

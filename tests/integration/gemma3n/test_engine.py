@@ -85,6 +85,23 @@ def test_an_unknown_size_is_refused_by_name(serving: Serving) -> None:
         serving.submit(a_request("1", "text", variant="e9b")).result()
 
 
+def test_sizes_may_come_from_a_file_of_ones_own(random_checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sizes.json"
+    file.write_text(json.dumps({"slim": {"ffn": [48] * 7}, "wide": {"ffn": [4096] * 7}}))
+    made = create(settings(random_checkpoint, sizes=file))
+    assert isinstance(made, Gemma3nEngine)
+    with pytest.raises(WorldError, match="'wide' does not fit the model: layer 0 cannot be 4096 wide"):
+        made.load()
+    file.write_text(json.dumps({"slim": {"ffn": [48] * 7}}))
+    made.load()
+    assert made.run.sizes.names == ("whole", "slim")
+    replies: dict[str, Any] = {}
+    made.admit([made.prepare(a_request("1", "text", variant="slim"))])
+    while "1" not in replies:
+        replies |= made.step()
+    assert replies["1"].variant == "slim"
+
+
 def test_auto_uses_a_smaller_size_while_much_waits(engine: Gemma3nEngine) -> None:
     engine.run._rates.observe("whole", cost=100.0, seconds=1.0)
     engine.look_ahead([engine.prepare(a_request("1", "text", variant="auto"))], elsewhere=10**6)
