@@ -12,7 +12,7 @@ ALL_DONE, SOME_FAILED, WRONG_USAGE, BROKEN_WORLD, INTERRUPTED = 0, 1, 2, 3, 130
 
 def build() -> typer.Typer:
     """The application with all its commands."""
-    from pipeline.cli import inspect, jobs, lists, model, run
+    from pipeline.cli import inspect, jobs, lists, model, plan, run
 
     app = typer.Typer(
         name="reelmill",
@@ -25,6 +25,7 @@ def build() -> typer.Typer:
     run.add_to(app)
     jobs.add_to(app)
     inspect.add_to(app)
+    plan.add_to(app)
     lists.add_to(app)
     model.add_to(app)
     return app
