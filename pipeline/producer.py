@@ -56,7 +56,7 @@ class Producer:
         nothing; what failed or was cancelled is tried again; `force` does everything anew. Raises PermanentError when
         the file cannot be read, UsageError when the task lacks an option or the engine cannot do it.
         """
-        tasks.named(task).check(options)
+        tasks.check(task, options)
         refuse_task(task, options, self._engine)
         try:
             media = self._upload(path, name)

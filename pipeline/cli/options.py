@@ -67,7 +67,7 @@ def order_of(task: str, *, force: bool, schema: Path | None, **options: Any) -> 
     """What the command line asks for. Raises UsageError when the task lacks an option."""
     json_schema = None if schema is None else _read_schema(schema)
     chosen = Options(json_schema=json_schema, **options)
-    tasks.named(task).check(chosen)
+    tasks.check(task, chosen)
     return Order(task, chosen, force)
 
 

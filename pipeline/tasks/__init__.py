@@ -19,11 +19,15 @@ from pipeline.payload import Payload
 
 Fold = Literal["never", "several", "always"]
 
+#: Options whose name on the command line is another one.
+_FLAGS = {"json_schema": "schema"}
+
 
 class Task(ABC):
     """A kind of work on media."""
 
     line: str  #: what it does, in one line for a list
+    takes: frozenset[str] = frozenset()  #: the fields of Options that mean something to it; `variant` is the engine's
     about_speech: bool = True  #: sound without speech in it needs no model: there is nothing to say about it
 
     def check(self, options: Options) -> None:  # noqa: B027 - most tasks take any options
@@ -55,6 +59,15 @@ class Task(ABC):
         """An answer as it is stored."""
         del options
         return text
+
+
+def check(name: str, options: Options) -> None:
+    """Raise UsageError when the task lacks an option, or is given one that it would leave unread."""
+    task = named(name)
+    for field in sorted(options.model_dump(exclude_defaults=True).keys() - task.takes - {"variant"}):
+        flag = _FLAGS.get(field, field.replace("_", "-"))
+        raise UsageError(f"{name} does nothing with --{flag}: leave it out")
+    task.check(options)
 
 
 def names() -> list[str]:

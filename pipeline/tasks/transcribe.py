@@ -10,6 +10,7 @@ SYSTEM = "Write down the words that are spoken, and nothing else."
 
 
 class Transcribe(Task):
+    takes = frozenset({"language"})
     line = "the words that are spoken, with their times"
 
     def check(self, options: Options) -> None:

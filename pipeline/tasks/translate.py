@@ -11,6 +11,7 @@ SYSTEM = "Translate faithfully. Write the translation, and nothing else."
 
 
 class Translate(Task):
+    takes = frozenset({"to", "language"})
     line = "what is spoken or written, in another language (--to)"
 
     def check(self, options: Options) -> None:

@@ -70,11 +70,14 @@ def test_media_that_a_task_can_do_nothing_with_is_refused(task: str, media: Medi
         ("ask", Options(), "--question"),
         ("ask", Options(question="?", json_schema={"type": "nonsense"}), "JSON Schema is wrong"),
         ("ask", Options(question="?", json_schema={"$ref": "https://example.org/s"}), "another document"),
+        ("transcribe", Options(to="de"), "transcribe does nothing with --to: leave it out"),
+        ("translate", Options(to="de", json_schema={"type": "object"}), "translate does nothing with --schema"),
+        ("caption", Options(question="?"), "caption does nothing with --question"),
     ],
 )
 def test_options_are_checked_before_a_job_is_accepted(task: str, options: Options, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        tasks.named(task).check(options)
+        tasks.check(task, options)
 
 
 def test_prompts_say_what_is_wanted() -> None:
