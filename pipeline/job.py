@@ -15,6 +15,8 @@ SAMPLE_RATE = 16_000  # Hz, of every segment with sound: mono s16le in the bucke
 Seconds = float
 #: What a segment is made of. `fold`: the answers given so far, put together to be asked about again.
 Kind = Literal["sound", "frames", "scene", "picture", "text", "fold"]
+#: How a picture is scaled to the square that an engine takes: proportions kept, or each side by itself.
+Fit = Literal["inside", "stretch"]
 Stage = Literal["prepare", "cut", "infer", "finish"]
 Status = Literal["done", "partial", "failed", "cancelled"]
 
@@ -95,11 +97,13 @@ class VideoStream(Record):
 
 
 class PictureInfo(Record):
-    """A still picture, as its header describes it."""
+    """A picture file, as its header describes it."""
 
     format: str  #: `jpeg`, `png`, `webp` ...
     width: int  #: pixels, as stored
     height: int
+    pages: int = 1  #: of a TIFF; each of them is a picture
+    moves: bool = False  #: whether its frames are shown one after the other, as those of a video
 
 
 class MediaInfo(Record):
@@ -117,8 +121,13 @@ class MediaInfo(Record):
 
     @property
     def is_timed(self) -> bool:
-        """Whether its places are seconds; those of a text are characters, a picture has none."""
+        """Whether its places are seconds; those of a text are characters, those of a picture are pages."""
         return self.kind in ("sound", "video")
+
+    @property
+    def is_animation(self) -> bool:
+        """Whether it is a video that came as a picture file: Pillow reads its frames."""
+        return self.kind == "video" and self.picture is not None
 
 
 class Window(Record):
@@ -138,6 +147,7 @@ class SegmentLimits(Record):
     clip_seconds: Seconds = 30.0  #: longest clip of speech
     images: int = 1  #: most pictures in one segment
     image_pixels: int = 768  #: side of the square that a picture is fitted into
+    image_fit: Fit = "inside"
     text_characters: int = 8_000  #: longest piece of text
 
 

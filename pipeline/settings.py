@@ -127,7 +127,7 @@ class Speech(Group):
 
 
 class Limits(Group):
-    """Media beyond a limit is refused, and the refusal names the limit."""
+    """Media beyond a limit is refused, and the refusal names the limit and the setting that raises it."""
 
     file_bytes: int = 100_000_000_000
     duration_seconds: float = 24 * 3600
@@ -137,14 +137,30 @@ class Limits(Group):
     """Hz"""
     pixels: int = 200_000_000
     """of one picture or frame"""
+    frame_rate: float = 1000
+    """frames a second of a video, on average, by its header: Matroska's clock ticks in ms, so an honest file may say
+    as many"""
+    frames: int = 2 * 24 * 3600
+    """that one job looks at"""
+    picture_bytes: int = 2_000_000_000
+    """of a picture file: some formats are read into memory as a whole."""
+    pages: int = 1000
+    """of one picture file"""
+    animation_frames: int = 20_000
+    animation_pixels: int = 20_000_000_000
+    """of all frames of an animation together, at their own size"""
     text_bytes: int = 20_000_000
     """of a text document"""
     channel_samples: float = 24 * 3600 * 48_000 * 2
     """duration x sample rate x channels: how much a small file may blow up to."""
+    result_bytes: int = 100_000_000
+    """of all the text that one job gives"""
     process_seconds: float = 1800
     """Wall time of one media process."""
     process_bytes: int = 2_000_000_000
     """Address space of one media process."""
+    process_output_bytes: int = 200_000_000_000
+    """of what one media process hands over: a day of frames of 768 x 768, one a second, is 153 GB"""
 
 
 class Steward(Group):

@@ -40,6 +40,7 @@ class Facts:
             clip_seconds=min(30.0, self.audio_tokens * SAMPLES_PER_TOKEN / SAMPLE_RATE),
             images=max(1, int(context * IMAGE_SHARE) // self.image_tokens),
             image_pixels=self.image_pixels,
+            image_fit="stretch",  # its processor makes a square of any picture
             text_characters=max(100, int(context * TEXT_SHARE) * self.characters_per_token),
         )
         return SegmentLimits.model_validate({**usual.model_dump(), **self.own})
