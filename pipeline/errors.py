@@ -36,6 +36,14 @@ class PermanentError(PipelineError):
     """The item is bad: trying again gives the same; it fails at once."""
 
 
+class LimitError(PermanentError):
+    """The item is beyond a limit that the operator chose: `setting` is the field of `Limits` that raises it."""
+
+    def __init__(self, reason: str, setting: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.setting = setting
+
+
 class ResourceError(PipelineError):
     """The item was too big this time (memory, time): smaller, then alone, then it fails."""
 

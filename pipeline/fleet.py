@@ -15,4 +15,5 @@ def open_ports(settings: Settings) -> Ports:
         send=Queues(settings).send,
         windows_ahead=settings.cutting.windows_ahead,
         max_attempts=settings.steward.max_attempts,
+        limits=settings.limits,
     )

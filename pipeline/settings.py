@@ -154,7 +154,7 @@ class Limits(Group):
     channel_samples: float = 24 * 3600 * 48_000 * 2
     """duration x sample rate x channels: how much a small file may blow up to."""
     result_bytes: int = 100_000_000
-    """of all the text that one job gives"""
+    """of all the answers that one job's result is made of"""
     process_seconds: float = 1800
     """Wall time of one media process."""
     process_bytes: int = 2_000_000_000

@@ -51,6 +51,7 @@ def run_here(
             send=mill.send,
             windows_ahead=settings.cutting.windows_ahead,
             max_attempts=settings.steward.max_attempts,
+            limits=settings.limits,
         )
         producer = Producer(ports, settings)
         jobs, num_refused = accepted(submit_each(producer, files, order), json=json)

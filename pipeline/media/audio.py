@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, MediaInfo, Window
 from pipeline.media.cutting import Segmenter, SpeechClip
-from pipeline.media.description import longest, promised_end
+from pipeline.media.description import longest, promised_end, too_long
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm
 
@@ -23,7 +23,7 @@ class WindowSound:
     def __init__(self, path: Path, info: MediaInfo, window: Window, ffmpeg: Ffmpeg) -> None:
         self._info = info
         self._window = window
-        self._limit = longest(info, ffmpeg.limits)
+        self._limits = ffmpeg.limits
         length = None if window.end is None else window.end - window.start
         self._pcm = Pcm(path, info, window.start, length, ffmpeg)
         self.end = window.start  #: where the decoded sound really ended, in seconds of the media
@@ -34,8 +34,8 @@ class WindowSound:
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._pcm:
             yield chunk
-            if self._pcm.end > self._limit:
-                raise PermanentError(f"the file is beyond a limit: it holds more than {self._limit:,.0f} s of sound")
+            if self._pcm.end > longest(self._info, self._limits):
+                raise too_long(self._info, self._limits)
         self._conclude()
 
     def _conclude(self) -> None:

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import PermanentError
-from pipeline.job import AudioStream, MediaInfo, VideoStream
+from pipeline.errors import LimitError, PermanentError
+from pipeline.job import AudioStream, MediaInfo, PictureInfo, VideoStream
 from pipeline.settings import Limits
 
 #: Demuxers that read the length of the sound from a header. The others look for the last time stamp in the file,
@@ -42,6 +42,13 @@ class Description:
     def extent(self) -> Extent:
         """Of the sound, where there is any: its windows are what a file is divided into."""
         return self.sound_extent if self.audio else self.video_extent
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second of the video, on average; None without a video or where the header does not say."""
+        frames, _, seconds = str((self.video or {}).get("avg_frame_rate", "")).partition("/")
+        rate = (_number(frames) or 0.0) / (_number(seconds) or 1.0)
+        return rate or None
 
 
 def read(output: bytes, notes: str) -> Description:
@@ -83,23 +90,35 @@ def info(description: Description, demuxer: str, duration: float | None) -> Medi
     )
 
 
-def refuse(info: MediaInfo, num_streams: int, limits: Limits) -> None:
-    """Raise PermanentError, naming the limit and both figures, when a file is beyond one."""
-    within("streams", num_streams, limits.streams)
-    within("duration", info.duration or 0.0, limits.duration_seconds, " s")
+def of_picture(picture: PictureInfo) -> MediaInfo:
+    """The record of a picture file. What moves is a video, though its length is known only once it has been read."""
+    if not picture.moves:
+        return MediaInfo(kind="picture", picture=picture)
+    video = VideoStream(index=0, codec=picture.format, width=picture.width, height=picture.height)
+    return MediaInfo(kind="video", picture=picture, video=video)
+
+
+def refuse(info: MediaInfo, num_streams: int, limits: Limits, frame_rate: float | None = None) -> None:
+    """Raise LimitError, naming the limit and both figures, when a file is beyond one.
+
+    `frame_rate`: of the video on average, by its header; None when that does not say.
+    """
+    within(limits, "streams", num_streams, "streams")
+    within(limits, "duration_seconds", info.duration or 0.0, "duration", " s")
     if info.audio is not None:
         rate, channels = info.audio.sample_rate, info.audio.channels
-        within("channels", channels, limits.channels)
-        within("sample rate", rate, limits.sample_rate, " Hz")
-        within("samples in all channels", (info.duration or 0.0) * rate * channels, limits.channel_samples)
+        within(limits, "channels", channels, "channels")
+        within(limits, "sample_rate", rate, "sample rate", " Hz")
+        samples = (info.duration or 0.0) * rate * channels
+        within(limits, "channel_samples", samples, "samples in all channels")
     if info.video is not None:
-        within("pixels of a frame", info.video.width * info.video.height, limits.pixels)
+        within(limits, "pixels", info.video.width * info.video.height, "pixels of a frame")
+        within(limits, "frame_rate", frame_rate or 0.0, "frames a second")
 
 
-def within(name: str, value: float, limit: float, unit: str = "") -> None:
-    """Raise PermanentError, with both figures, when a value is beyond the limit of that name."""
-    if value > limit:
-        raise PermanentError(f"the file is beyond a limit: {name} {value:,.0f}{unit}, allowed {limit:,.0f}{unit}")
+def refuse_frames(info: MediaInfo, rate: float, limits: Limits) -> None:
+    """Raise LimitError when a job would look at more frames of a video than it may: `rate` of each second."""
+    within(limits, "frames", math.ceil((info.duration or 0.0) * rate), "frames of a job")
 
 
 def longest(info: MediaInfo, limits: Limits) -> float:
@@ -107,6 +126,13 @@ def longest(info: MediaInfo, limits: Limits) -> float:
     if info.audio is None:
         return limits.duration_seconds
     return min(limits.duration_seconds, limits.channel_samples / (info.audio.sample_rate * info.audio.channels))
+
+
+def too_long(info: MediaInfo, limits: Limits) -> LimitError:
+    """That more sound came than may be decoded of this media."""
+    longest_seconds = longest(info, limits)
+    setting = "duration_seconds" if longest_seconds == limits.duration_seconds else "channel_samples"
+    return holds_more(limits, setting, "s of sound", longest_seconds)
 
 
 def is_declaring(demuxer: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PermanentError
-from pipeline.media.description import within
+from pipeline.limits import within
 from pipeline.settings import Limits
 
 #: Encodings by the name that a text's is recorded under, such that a byte order mark is no part of the text.
@@ -35,7 +35,7 @@ def read(path: Path, encoding: str, limits: Limits) -> str:
 
     Raises PermanentError when it is longer than it may be, is damaged, or holds nothing but white space.
     """
-    within("size of a text", path.stat().st_size, limits.text_bytes, " bytes")
+    within(limits, "text_bytes", path.stat().st_size, "size of a text", " bytes")
     try:
         text = path.read_bytes().decode(_CODECS[encoding])
     except UnicodeDecodeError as error:

@@ -21,6 +21,7 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import IO
 
 from pipeline.errors import PermanentError, ResourceError, WorldError
+from pipeline.limits import variable, within
 from pipeline.media import arguments
 from pipeline.settings import Limits, Settings
 
@@ -81,8 +82,9 @@ class Ffmpeg:
         `notes` is handed what the process writes to descriptor 0, as it comes.
 
         Raises ResourceError when it hits a limit on memory or time, PermanentError when it crashes or writes more
-        than `max_bytes`, WorldError when it cannot be started. A plain non-zero exit raises nothing: the caller
-        knows what it means. The process is gone when the iterator is closed, read to its end or not.
+        than `max_bytes` or the limit on that, WorldError when it cannot be started. A plain non-zero exit raises
+        nothing: the caller knows what it means. The process is gone when the iterator is closed, read to its end or
+        not.
         """
         arguments.check(list(argv))
         process, aside = _start(argv, self.limits, has_notes=notes is not None)
@@ -93,7 +95,7 @@ class Ffmpeg:
         if aside is not None and notes is not None:
             sinks[aside] = notes
         try:
-            yield from _read(process.stdout, sinks, max_bytes, time.monotonic() + self.limits.process_seconds)
+            yield from _read(process.stdout, sinks, max_bytes, self.limits)
             ending.code = process.wait(timeout=10)
         except subprocess.TimeoutExpired as error:
             raise ResourceError("a media process did not end", tail.text()) from error
@@ -162,16 +164,17 @@ def _limit(pid: int, limits: Limits) -> None:
             resource.prlimit(pid, kind, (limit, limit))
 
 
-def _read(stdout: IO[bytes], sinks: Mapping[IO[bytes], _Sink], max_bytes: int, deadline: float) -> Iterator[bytes]:
+def _read(stdout: IO[bytes], sinks: Mapping[IO[bytes], _Sink], max_bytes: int, limits: Limits) -> Iterator[bytes]:
     """Standard output of a process until it closes all pipes; what comes through the others goes to their sinks."""
-    count = 0
+    count, deadline = 0, time.monotonic() + limits.process_seconds
     with DefaultSelector() as selector:
         for pipe in (stdout, *sinks):
             selector.register(pipe, EVENT_READ, sinks.get(pipe))
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise ResourceError("decoding took longer than the limit on a media process allows")
+                allowed = f"{limits.process_seconds:,.0f} s ({variable('process_seconds')})"
+                raise ResourceError(f"decoding took longer than the limit on a media process allows: {allowed}")
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)
                 if not data:
@@ -181,6 +184,7 @@ def _read(stdout: IO[bytes], sinks: Mapping[IO[bytes], _Sink], max_bytes: int, d
                     key.data(data)
                     continue
                 count += len(data)
+                within(limits, "process_output_bytes", count, "output of a media process", " bytes")
                 if count > max_bytes:
                     raise PermanentError("the file holds more than it may", f"over {max_bytes} bytes came")
                 yield data
@@ -199,7 +203,9 @@ def _judge(ending: Ending) -> None:
     """Raise for the endings that mean the same whatever the process was for."""
     code = ending.code or 0
     if code in (-signal.SIGXCPU, -signal.SIGKILL) or "Cannot allocate memory" in ending.stderr:
-        raise ResourceError("decoding needs more memory or time than a media process may take", ending.stderr)
+        settings = " or ".join(variable(name) for name in ("process_bytes", "process_seconds"))
+        reason = f"decoding needs more memory or time than a media process may take ({settings})"
+        raise ResourceError(reason, ending.stderr)
     if code < 0:
         name = signal.Signals(-code).name
         raise PermanentError(f"the file makes the decoder crash ({name})", ending.stderr)

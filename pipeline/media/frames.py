@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, MediaInfo, Window
+from pipeline.limits import holds_more
 from pipeline.media.audio import cut_off, missing_until
 from pipeline.media.description import is_declaring
 from pipeline.media.ffmpeg import Ffmpeg
@@ -61,13 +62,16 @@ class FrameCut:
 
     def frames(self) -> Iterator[Frame]:
         """The frames of the window, one by one."""
-        limit = self._ffmpeg.limits.duration_seconds
+        limits = self._ffmpeg.limits
+        limit = limits.duration_seconds
         # One second more than is allowed, so that video beyond the limit is noticed.
         sampling = self._sampling(self._window.start, limit + 1 if self._window.end is None else self._window.end)
         last: float | None = None
         for frame in sampling:
             if frame.time > limit:
-                raise PermanentError(f"the file is beyond a limit: it holds more than {limit:,.0f} s of video")
+                raise holds_more(limits, "duration_seconds", "s of video")
+            if int(frame.time * self._rate + 1e-6) >= limits.frames:
+                raise holds_more(limits, "frames", "frames to look at")
             last = frame.time
             yield frame
         self._conclude(sampling, last)

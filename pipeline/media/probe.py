@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import MediaInfo
+from pipeline.limits import within
 from pipeline.media import arguments, description, documents, pictures, sniff, wav
-from pipeline.media.description import Description, within
+from pipeline.media.description import Description
 from pipeline.media.ffmpeg import Ffmpeg
 
 _MAX_BYTES = 8_000_000  # of ffprobe's JSON
@@ -17,13 +18,12 @@ def probe(path: Path, ffmpeg: Ffmpeg) -> MediaInfo:
 
     Raises PermanentError, in plain words, when it is none of these, broken, or beyond a limit.
     """
-    within("size", path.stat().st_size, ffmpeg.limits.file_bytes, " bytes")
+    within(ffmpeg.limits, "file_bytes", path.stat().st_size, "size", " bytes")
     head = _head(path)
     recognised = sniff.recognise(head)
     match recognised.kind:
         case "picture":
-            picture = pictures.describe(path, recognised.name, ffmpeg.limits)
-            return MediaInfo(kind="picture", picture=picture)
+            return description.of_picture(pictures.describe(path, recognised.name, ffmpeg.limits))
         case "text":
             text = documents.read(path, recognised.name, ffmpeg.limits)
             return MediaInfo(kind="text", encoding=recognised.name, characters=len(text))
@@ -37,7 +37,7 @@ def _probe_timed(path: Path, demuxer: str, head: bytes, ffmpeg: Ffmpeg) -> Media
     if demuxer == "wav" and duration is None:
         duration = wav.declared_seconds(head)
     info = description.info(described, demuxer, duration)
-    description.refuse(info, len(described.streams), ffmpeg.limits)
+    description.refuse(info, len(described.streams), ffmpeg.limits, described.frame_rate)
     return info
 
 

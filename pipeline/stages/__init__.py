@@ -4,10 +4,11 @@ They know no queue and no process: what they touch comes in as ports. Any of the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.job import Work
 from pipeline.ledger import Ledger
+from pipeline.settings import Limits
 from pipeline.store import ObjectStore
 
 
@@ -20,3 +21,4 @@ class Ports:
     send: Callable[[Work], None]  #: put work on its queue; may lose it or deliver it twice
     windows_ahead: int = 4
     max_attempts: int = 3
+    limits: Limits = field(default_factory=Limits)

@@ -22,6 +22,7 @@ from pipeline.job import (
     Windows,
     Work,
 )
+from pipeline.limits import within
 from pipeline.stages import Ports
 from pipeline.stages.completion import Place, Survey, due, read_job, survey
 
@@ -47,11 +48,19 @@ def finish(work: Work, ports: Ports) -> None:
 
 
 def _read_answers(seen: Survey, ports: Ports) -> Answers:
-    """All answers of a job; a long recording has hundreds, so several are fetched at once."""
+    """All answers of a job; a long recording has hundreds, so several are fetched at once.
+
+    Raises LimitError when they are too much text for one result.
+    """
     places = sorted(seen.answered)
     with ThreadPoolExecutor(READERS) as pool:
         found = pool.map(lambda place: ports.store.get(keys.answer(seen.job, *place)), places)
-        return {place: ANSWERED.validate_json(data) for place, data in zip(places, found, strict=True)}
+        answers, num_bytes = {}, 0
+        for place, data in zip(places, found, strict=True):
+            num_bytes += len(data)
+            within(ports.limits, "result_bytes", num_bytes, "answers of a job", " bytes")
+            answers[place] = ANSWERED.validate_json(data)
+        return answers
 
 
 def close_failed(job: str, failure: Failure, ports: Ports) -> None:

@@ -7,16 +7,27 @@ from typing import Protocol
 
 from pipeline import tasks
 from pipeline.engines import Capabilities
-from pipeline.job import Job, Kind, Window, Windows
+from pipeline.job import Job, Kind, MediaInfo, Options, Window, Windows
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.cache import MediaCache
+from pipeline.media.description import refuse_frames
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.frames import FrameCut
-from pipeline.media.pieces import FramePieces, MediaCut, PicturePieces, Pieces, ScenePieces, SoundPieces, TextPieces
+from pipeline.media.pieces import (
+    AnimationPieces,
+    FramePieces,
+    MediaCut,
+    PicturePieces,
+    Pieces,
+    ScenePieces,
+    SoundPieces,
+    TextPieces,
+)
 from pipeline.media.probe import probe
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Cutting, Video
 from pipeline.store import ObjectStore
+from pipeline.tasks import Task
 
 
 class Source(Protocol):
@@ -28,6 +39,18 @@ class Source(Protocol):
     def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Pieces]:
         """Open one window of a job's media."""
         raise NotImplementedError
+
+
+def look(path: Path, task: Task, options: Options, ffmpeg: Ffmpeg, rate: float) -> tuple[MediaInfo, tuple[Kind, ...]]:
+    """What a file is, and what a task cuts it into. `rate`: frames of each second, if the options do not say.
+
+    Raises PermanentError, in plain words, when the file is none that the task can take, or is beyond a limit.
+    """
+    info = probe(path, ffmpeg)
+    kinds = task.kinds(info, options)
+    if not {"frames", "scene"}.isdisjoint(kinds):
+        refuse_frames(info, options.frames_per_second or rate, ffmpeg.limits)
+    return info, kinds
 
 
 class MediaSource:
@@ -54,8 +77,7 @@ class MediaSource:
     def prepare(self, job: Job) -> Windows:
         task = tasks.named(job.task)
         with self._local(job) as path:
-            info = probe(path, self._ffmpeg)
-            kinds = task.kinds(info, job.options)
+            info, kinds = look(path, task, job.options, self._ffmpeg, self._rate)
             windows = choose_windows(path, info, self._window_seconds, self._ffmpeg)
         return Windows(media=info, kinds=kinds, limits=self._limits, windows=windows, fold=task.fold(info))
 
@@ -72,6 +94,8 @@ class MediaSource:
             case "sound":
                 clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg)
                 return SoundPieces(clips, counts=counts)
+            case "frames" if info.is_animation:
+                return AnimationPieces(path, info, limits, self._ffmpeg.limits, rate=rate, counts=counts)
             case "frames":
                 return FramePieces(self._frames(path, windows, window, rate), counts=counts)
             case "scene":
@@ -80,7 +104,7 @@ class MediaSource:
                 most, clip_seconds = limits.images, limits.clip_seconds
                 return ScenePieces(frames, sound, window.start, most=most, clip_seconds=clip_seconds)
             case "picture":
-                return PicturePieces(path, info, limits.image_pixels, self._ffmpeg.limits)
+                return PicturePieces(path, info, limits, self._ffmpeg.limits)
             case "text":
                 return TextPieces(path, info, limits.text_characters, self._ffmpeg.limits)
             case "fold":

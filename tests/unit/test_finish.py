@@ -1,20 +1,27 @@
 """The result as a function of what the bucket holds."""
 
+from pipeline import keys
 from pipeline.job import (
     Answer,
     AudioStream,
     Failure,
     MediaInfo,
     Plan,
+    Result,
     Segment,
     Span,
     TextSegment,
     Window,
     Windows,
+    Work,
 )
+from pipeline.ledger import MemoryLedger
+from pipeline.settings import Limits
+from pipeline.stages import Ports
+from pipeline.stages.attempt import attempt
 from pipeline.stages.completion import Survey
-from pipeline.stages.finish import assemble
-from tests.doubles import ORIGIN, a_job
+from pipeline.stages.finish import assemble, finish
+from tests.doubles import ORIGIN, MemoryStore, a_job
 
 INFO = MediaInfo(
     demuxer="wav", duration=60.0, audio=AudioStream(index=0, codec="pcm_s16le", sample_rate=16_000, channels=1)
@@ -126,3 +133,23 @@ def test_times_never_leave_their_segment() -> None:
     seen = survey(windows(None), plan(0, 0, 20, (0.0, 20.0)))
     result = assemble(a_job(), seen, {(0, 0): answer((19.0, 29.0, "late"))})
     assert (result.segments[0].start, result.segments[0].end) == (19.0, 20.0)
+
+
+def test_more_text_than_one_result_may_hold_ends_the_job_with_the_setting_named() -> None:
+    store, job = MemoryStore(), a_job()
+    ports = Ports(store=store, ledger=MemoryLedger(), send=lambda work: None, limits=Limits(result_bytes=10))
+    found = windows(None)
+    planned = plan(0, 0, 40, (0.0, 20.0))
+    for key, record in (
+        (keys.job(job.id), job),
+        (keys.windows(job.id), found),
+        (keys.plan(job.id, 0), planned),
+        (keys.answer(job.id, 0, 0), answer((0.0, 2.0, "One."))),
+    ):
+        store.create(key, record.to_bytes())
+    work = Work(stage="finish", job=job.id)
+    attempt(work, ports, lambda tries: finish(work, ports))
+    result = Result.from_bytes(store.get(keys.result(job.id)))
+    assert result.status == "failed"
+    assert "answers of a job" in (result.error or "")
+    assert (result.error or "").endswith("allowed 10 bytes (REELMILL_LIMITS__RESULT_BYTES)")

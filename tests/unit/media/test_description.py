@@ -1,9 +1,10 @@
 import json
+import re
 from typing import Any
 
 import pytest
 
-from pipeline.errors import PermanentError
+from pipeline.errors import LimitError, PermanentError
 from pipeline.job import AudioStream, MediaInfo, VideoStream
 from pipeline.media import description
 from pipeline.settings import Limits
@@ -91,16 +92,20 @@ def test_sound_that_cannot_be_decoded_is_refused(stream: dict[str, Any], reason:
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (Limits(streams=2), "streams 3, allowed 2"),
-        (Limits(channels=1), "channels 2, allowed 1"),
-        (Limits(sample_rate=44_000), "sample rate 44,100 Hz, allowed 44,000 Hz"),
-        (Limits(duration_seconds=59), "duration 60 s, allowed 59 s"),
-        (Limits(channel_samples=5e6), "samples in all channels 5,292,000, allowed 5,000,000"),
+        (Limits(streams=2), "streams 3, allowed 2 (REELMILL_LIMITS__STREAMS)"),
+        (Limits(channels=1), "channels 2, allowed 1 (REELMILL_LIMITS__CHANNELS)"),
+        (Limits(sample_rate=44_000), "sample rate 44,100 Hz, allowed 44,000 Hz (REELMILL_LIMITS__SAMPLE_RATE)"),
+        (Limits(duration_seconds=59), "duration 60 s, allowed 59 s (REELMILL_LIMITS__DURATION_SECONDS)"),
+        (
+            Limits(channel_samples=5e6),
+            "samples in all channels 5,292,000, allowed 5,000,000 (REELMILL_LIMITS__CHANNEL_SAMPLES)",
+        ),
     ],
 )
-def test_a_limit_is_named_with_both_figures(limits: Limits, reason: str) -> None:
-    with pytest.raises(PermanentError, match=reason):
+def test_a_limit_is_named_with_both_figures_and_the_setting_that_raises_it(limits: Limits, reason: str) -> None:
+    with pytest.raises(LimitError, match=re.escape(reason)) as caught:
         description.refuse(media(), 3, limits)
+    assert f"LIMITS__{caught.value.setting.upper()})" in reason
 
 
 def test_a_file_within_the_limits_passes() -> None:
