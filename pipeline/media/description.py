@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.errors import LimitError, PermanentError
 from pipeline.job import AudioStream, MediaInfo, PictureInfo, VideoStream
+from pipeline.limits import holds_more, within
 from pipeline.settings import Limits
 
 #: Demuxers that read the length of the sound from a header. The others look for the last time stamp in the file,
