@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.job import SAMPLE_RATE, Failure, MediaInfo
-from pipeline.media import documents, pictures
+from pipeline.errors import PermanentError
+from pipeline.job import SAMPLE_RATE, Failure, MediaInfo, SegmentLimits
+from pipeline.media import animations, documents, pictures
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.frames import FrameCut
 from pipeline.payload import BYTES_PER_SECOND, Frame, Payload, Piece
@@ -127,16 +128,63 @@ class ScenePieces(_Pieces):
 
 
 class PicturePieces(_Pieces):
-    """The one picture of a picture file, fitted into a square of `side` pixels."""
+    """The pictures of a picture file, page by page. The place of a picture is the number of its page, from 0 on."""
 
-    def __init__(self, path: Path, info: MediaInfo, side: int, limits: Limits) -> None:
-        super().__init__()
+    def __init__(self, path: Path, info: MediaInfo, engine: SegmentLimits, limits: Limits) -> None:
         assert info.picture is not None, "the media is a picture"
-        self._picture = pictures.read(path, info.picture.format, side, limits)
-        self.flags = self._picture.flags
+        self._path = path
+        self._picture = info.picture
+        self._engine = engine
+        self._limits = limits
+        super().__init__(end=float(info.picture.pages - 1))
 
     def __iter__(self) -> Iterator[Piece]:
-        yield Piece(0.0, 0.0, Payload(kind="picture", frames=(Frame(0.0, self._picture.image),)))
+        name, engine = self._picture.format, self._engine
+        for page in range(self._picture.pages):
+            found = pictures.read(self._path, name, engine.image_pixels, self._limits, engine.image_fit, page)
+            self.flags = tuple(dict.fromkeys((*self.flags, *found.flags)))
+            place = float(page)
+            yield Piece(place, place, Payload(kind="picture", frames=(Frame(place, found.image),)))
+
+
+class AnimationPieces(_Pieces):
+    """Groups of the frames of an animation, `rate` a second. `counts` as in `SoundPieces`.
+
+    Of one that is cut off or broken behind its first frames, these are given, and what is behind them is missing.
+    """
+
+    def __init__(
+        self, path: Path, info: MediaInfo, engine: SegmentLimits, limits: Limits, *, rate: float, counts: bool
+    ) -> None:
+        super().__init__()
+        assert info.picture is not None, "the media came as a picture file"
+        self._most = engine.images
+        self._counts = counts
+        self._frames = animations.read(path, info.picture.format, rate, engine.image_pixels, limits, engine.image_fit)
+
+    def __iter__(self) -> Iterator[Piece]:
+        held: list[animations.Shown] = []
+        for shown in self._readable():
+            if len(held) == self._most:
+                yield self._piece(held)
+                held = []
+            held.append(shown)
+            self.end = shown.end
+        yield self._piece(held)
+
+    def _readable(self) -> Iterator[animations.Shown]:
+        try:
+            yield from self._frames
+        except PermanentError as error:
+            if not self.end:
+                raise
+            self.missing = Failure(error="permanent", reason=error.reason, detail=error.detail)
+
+    def _piece(self, shown: Sequence[animations.Shown]) -> Piece:
+        start, end = shown[0].start, shown[-1].end
+        frames = tuple(Frame(frame.start, frame.image) for frame in shown)
+        covers = _length(start, end) if self._counts else 0.0
+        return Piece(start, end, Payload(kind="frames", frames=frames, covers=covers))
 
 
 class TextPieces(_Pieces):

@@ -44,6 +44,9 @@ _PICTURES = (
     (b"II+\x00", "tiff"),
     (b"MM\x00+", "tiff"),
 )
+#: Brands of files that hold pictures where an mp4 has its streams; of moving HEVC ones, ffmpeg reads the stream.
+_AVIF = frozenset({b"avif", b"avis"})
+_HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,22 @@ def _picture(head: bytes) -> str | None:
             return name
     if (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
         return "webp"
+    if head[4:8] == b"ftyp":
+        return _branded(head)
     is_bitmap = head.startswith(b"BM") and len(head) > 10 and head[6:10] == bytes(4)
     return "bmp" if is_bitmap else None
+
+
+def _branded(head: bytes) -> str | None:
+    """The kind of picture that the first box names, if it names one: by its own brand, or those it is compatible with.
+
+    The brand `mif1` says only that there is a picture.
+    """
+    own = head[8:12]
+    others = {head[place : place + 4] for place in range(16, min(int.from_bytes(head[:4]), len(head)) - 3, 4)}
+    if own in _AVIF or (own in _HEIF and _AVIF & others):
+        return "avif"
+    return "heif" if own in _HEIF else None
 
 
 def _demuxer(head: bytes, *, tagged: bool) -> str | None:

@@ -1,0 +1,82 @@
+"""Any kind of colour as 8-bit sRGB, scaled on the way. Pure: pictures in, pictures out; nothing is opened here."""
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+Size = tuple[int, int]
+
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_GREY_MODES = frozenset({"1", "L"})
+#: The mode that a profile of that colour space is about.
+_PROFILED = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "Lab ": "LAB"}
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+_WHITE = (255, 255, 255)
+
+
+def flat(image: Image.Image, size: Size, resample: Image.Resampling, profile: bytes | None) -> tuple[Image.Image, bool]:
+    """A loaded picture as RGB of that size, what is transparent white; whether its colour profile could be used.
+
+    A picture without a profile counts as sRGB.
+    """
+    # Colours are few once a picture is small: the profile comes last.
+    scaled = _scaled(_plain(_stretched(image) if image.mode in _DEEP_MODES else image), size, resample)
+    alpha = scaled.getchannel("A") if scaled.mode == "RGBA" else None
+    colours = scaled.convert("RGB") if alpha is not None else scaled
+    shown, is_used = _managed(colours, profile)
+    if alpha is None:
+        return shown, is_used
+    ground = Image.new("RGB", size, _WHITE)
+    ground.paste(shown, mask=alpha)
+    return ground, is_used
+
+
+def _stretched(image: Image.Image) -> Image.Image:
+    """Grey values of more than 8 bits as 8 bits: of 16 bits the upper half, of any others their whole range."""
+    values = np.asarray(image)
+    if values.dtype.itemsize == 2:
+        return Image.fromarray(np.rint(np.arange(65_536) / 257).astype(np.uint8)[values])
+    values = np.nan_to_num(values.astype(np.float64))
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "F" or low < 0 or high > 65_535:
+        values = (values - low) * (65_535 / (high - low)) if high > low else np.zeros_like(values)
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """One of the modes that can be scaled: L, RGB, RGBA, CMYK, LAB."""
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode in _GREY_MODES:
+        return image.convert("L")
+    return image if image.mode in ("CMYK", "LAB") else image.convert("RGB")
+
+
+def _scaled(image: Image.Image, size: Size, resample: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, resample)
+
+
+def _managed(colours: Image.Image, data: bytes | None) -> tuple[Image.Image, bool]:
+    """Colours without transparency as sRGB, and whether the profile was of use. One that is broken is none."""
+    if colours.mode == "LAB":
+        return _converted(colours, _LAB), True
+    if not data:
+        return colours.convert("RGB"), True
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(data))
+        mode = _PROFILED.get(profile.profile.xcolor_space)
+        if mode == "L" and colours.mode == "RGB":
+            colours = colours.convert("L")
+        if mode == colours.mode:
+            return _converted(colours, profile), True
+    except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
+        pass  # whatever the parser of profiles runs into: the picture itself is fine
+    return colours.convert("RGB"), False
+
+
+def _converted(colours: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    found = ImageCms.profileToProfile(colours, profile, _SRGB, outputMode="RGB")
+    assert found is not None, "a new picture was asked for"
+    return found
