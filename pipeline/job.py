@@ -17,6 +17,8 @@ Seconds = float
 Kind = Literal["sound", "frames", "scene", "picture", "text", "fold"]
 #: How a picture is scaled to the square that an engine takes: proportions kept, or each side by itself.
 Fit = Literal["inside", "stretch"]
+#: What makes frames upright: turned by the clock or against it, then perhaps mirrored; mirrored; half a turn.
+Turn = Literal["none", "clock", "cclock", "clock_flip", "cclock_flip", "hflip", "vflip", "half"]
 Stage = Literal["prepare", "cut", "infer", "finish"]
 Status = Literal["done", "partial", "failed", "cancelled"]
 
@@ -94,6 +96,14 @@ class VideoStream(Record):
     width: int  #: pixels, upright
     height: int
     start: Seconds = 0.0  #: when its first frame is shown
+    length: Seconds | None = None  #: where it ends, as far as anybody knows before it is read
+    promised: Seconds | None = None  #: the same, where it can be relied on
+    frame_rate: float | None = None  #: frames a second, on average
+    key_frame_seconds: Seconds | None = None  #: from one key frame to the next, on average; None: not measured
+    turn: Turn = "none"  #: what makes its frames upright
+    field: Literal["top", "bottom"] | None = None  #: of an interlaced video, the half of a frame that is shown first
+    matrix: Literal["bt601", "bt709"] | None = None  #: of its colours, assumed; None: the file says
+    transfer: Literal["sdr", "pq", "hlg"] = "sdr"  #: how its brightness is written
 
 
 class PictureInfo(Record):
@@ -115,6 +125,8 @@ class MediaInfo(Record):
     audio: AudioStream | None = None
     audio_streams: int = 0
     video: VideoStream | None = None
+    video_streams: int = 0  #: that are no cover art
+    origin: Seconds = 0.0  #: the time, as written in the file, that counts as its start
     picture: PictureInfo | None = None
     encoding: str | None = None  #: of a text
     characters: int | None = None  #: of a text

@@ -8,6 +8,8 @@ from typing import Any
 from pipeline.errors import LimitError, PermanentError
 from pipeline.job import AudioStream, MediaInfo, PictureInfo, VideoStream
 from pipeline.limits import holds_more, within
+from pipeline.media import video
+from pipeline.media.video import number
 from pipeline.settings import Limits
 
 #: Demuxers that read the length of the sound from a header. The others look for the last time stamp in the file,
@@ -34,10 +36,16 @@ class Description:
     streams: tuple[dict[str, Any], ...]
     audio: tuple[dict[str, Any], ...]
     chosen: int  #: position among the audio streams
-    video: dict[str, Any] | None  #: the first video stream that is no cover art
+    videos: tuple[dict[str, Any], ...]  #: that are no cover art
+    chosen_video: int  #: position among these
     origin: float  #: the time, as written in the file, that counts as its start; seconds
     sound_extent: Extent
     video_extent: Extent
+
+    @property
+    def video(self) -> dict[str, Any] | None:
+        """The video stream that frames are taken from."""
+        return self.videos[self.chosen_video] if self.videos else None
 
     @property
     def extent(self) -> Extent:
@@ -46,24 +54,26 @@ class Description:
 
     @property
     def frame_rate(self) -> float | None:
-        """Frames a second of the video, on average; None without a video or where the header does not say."""
-        frames, _, seconds = str((self.video or {}).get("avg_frame_rate", "")).partition("/")
-        rate = (_number(frames) or 0.0) / (_number(seconds) or 1.0)
-        return rate or None
+        """Of the video; None without a video or where the header does not say."""
+        return video.frame_rate(self.video or {})
 
 
-def read(output: bytes, notes: str) -> Description:
-    """Read ffprobe's JSON and the notes it made. Raises PermanentError when there is nothing to decode."""
+def read(output: bytes, notes: str, *, video_stream: int | None = None) -> Description:
+    """Read ffprobe's JSON and the notes it made. `video_stream`: the one to take, among those that are no cover art.
+
+    Raises PermanentError when there is nothing to decode, or no stream of that number.
+    """
     try:
         said: dict[str, Any] = json.loads(output)
     except ValueError as error:
         raise PermanentError("the file is broken: its header cannot be read", notes) from error
     streams = tuple(said.get("streams", ()))
     audio = tuple(stream for stream in streams if stream.get("codec_type") == "audio")
-    videos = [stream for stream in streams if stream.get("codec_type") == "video" and not _is_picture(stream)]
+    videos = tuple(stream for stream in streams if stream.get("codec_type") == "video" and not _is_picture(stream))
     if not audio and not videos:
         raise PermanentError("the file has no audio stream and no video stream", notes)
     chosen = _choose(audio)
+    chosen_video = _choose(videos) if video_stream is None else _asked(video_stream, len(videos), "video")
     container: dict[str, Any] = said.get("format", {})
     is_alone = len(audio) + len(videos) == 1
     is_exact = _ESTIMATED not in notes
@@ -71,23 +81,26 @@ def read(output: bytes, notes: str) -> Description:
         streams=streams,
         audio=audio,
         chosen=chosen,
-        video=videos[0] if videos else None,
-        origin=_number(container.get("start_time")) or 0.0,
+        videos=videos,
+        chosen_video=chosen_video,
+        origin=number(container.get("start_time")) or 0.0,
         sound_extent=_extent(audio[chosen], container, is_alone, is_exact) if audio else Extent(),
-        video_extent=_extent(videos[0], container, is_alone, is_exact) if videos else Extent(),
+        video_extent=_extent(videos[chosen_video], container, is_alone, is_exact) if videos else Extent(),
     )
 
 
 def info(description: Description, demuxer: str, duration: float | None) -> MediaInfo:
     """The record of a described file. Raises PermanentError when ffmpeg does not know how to decode what is in it."""
-    video = _video(description)
+    seen = _video(description)
     return MediaInfo(
-        kind="sound" if video is None else "video",
+        kind="sound" if seen is None else "video",
         demuxer=demuxer,
         duration=None if duration is None else round(duration, 3),
         audio=_audio(description),
         audio_streams=len(description.audio),
-        video=video,
+        video=seen,
+        video_streams=len(description.videos),
+        origin=description.origin,
     )
 
 
@@ -95,8 +108,8 @@ def of_picture(picture: PictureInfo) -> MediaInfo:
     """The record of a picture file. What moves is a video, though its length is known only once it has been read."""
     if not picture.moves:
         return MediaInfo(kind="picture", picture=picture)
-    video = VideoStream(index=0, codec=picture.format, width=picture.width, height=picture.height)
-    return MediaInfo(kind="video", picture=picture, video=video)
+    stream = VideoStream(index=0, codec=picture.format, width=picture.width, height=picture.height)
+    return MediaInfo(kind="video", picture=picture, video=stream, video_streams=1)
 
 
 def refuse(info: MediaInfo, num_streams: int, limits: Limits, frame_rate: float | None = None) -> None:
@@ -150,7 +163,7 @@ def _audio(description: Description) -> AudioStream | None:
     if not description.audio:
         return None
     stream = description.audio[description.chosen]
-    codec, rate, channels = stream.get("codec_name"), _number(stream.get("sample_rate")), stream.get("channels", 0)
+    codec, rate, channels = stream.get("codec_name"), number(stream.get("sample_rate")), stream.get("channels", 0)
     if not codec or codec == "unknown":
         raise PermanentError("the sound is in a codec that is not known here", str(stream.get("codec_tag_string", "")))
     if not rate or not channels:
@@ -160,55 +173,36 @@ def _audio(description: Description) -> AudioStream | None:
 
 def _video(description: Description) -> VideoStream | None:
     """The video to take frames from; None without one, and where it is unknown but there is sound to go on with."""
-    stream = description.video
-    if stream is None:
+    if description.video is None:
         return None
-    codec, width, height = stream.get("codec_name"), stream.get("width") or 0, stream.get("height") or 0
-    if not codec or codec == "unknown" or not width or not height:
-        if description.audio:
-            return None
+    stream, extent = description.video, description.video_extent
+    found = video.read(stream, description.chosen_video, description.origin)
+    if found is None and not description.audio:
         raise PermanentError("the video is in a codec that is not known here", str(stream.get("codec_tag_string", "")))
-    shown_width = max(1, round(width * _pixel_shape(stream)))
-    turned = _quarter_turns(stream) % 2 == 1
-    start = _number(stream.get("start_time"))
-    return VideoStream(
-        index=0,
-        codec=codec,
-        width=height if turned else shown_width,
-        height=shown_width if turned else height,
-        start=0.0 if start is None else max(0.0, round(start - description.origin, 6)),
-    )
-
-
-def _pixel_shape(stream: dict[str, Any]) -> float:
-    """Width of a pixel in heights of it."""
-    across, _, down = str(stream.get("sample_aspect_ratio", "")).partition(":")
-    shape = (_number(across) or 1.0) / (_number(down) or 1.0)
-    return shape if 0.1 < shape < 10 else 1.0
-
-
-def _quarter_turns(stream: dict[str, Any]) -> int:
-    """By how many right angles the frames are turned for showing; ffmpeg does that by itself."""
-    for data in stream.get("side_data_list", ()):
-        angle = _number(data.get("rotation"))
-        if angle is not None:
-            return round(angle / 90)
-    return round((_number(stream.get("tags", {}).get("rotate")) or 0.0) / 90)
+    return found and found.model_copy(update={"length": extent.length, "promised": extent.promise})
 
 
 def _extent(stream: dict[str, Any], container: dict[str, Any], is_alone: bool, is_exact: bool) -> Extent:
     """`is_alone`: nothing else in the file has a length. `is_exact`: no length was estimated."""
     end = _stream_end(stream, container)
-    length = end if end is not None else _number(container.get("duration"))
+    length = end if end is not None else number(container.get("duration"))
     return Extent(length=length, promise=length if is_exact and (end is not None or is_alone) else None)
 
 
-def _choose(audio: tuple[dict[str, Any], ...]) -> int:
+def _choose(streams: tuple[dict[str, Any], ...]) -> int:
     """The stream that the file marks as its default, else the first."""
-    for position, stream in enumerate(audio):
+    for position, stream in enumerate(streams):
         if stream.get("disposition", {}).get("default"):
             return position
     return 0
+
+
+def _asked(position: int, count: int, what: str) -> int:
+    """The position of a stream that was asked for. `what` streams there are: video."""
+    if position >= count:
+        has = f"has {count} {what} stream{'' if count == 1 else 's'}, counted from 0"
+        raise PermanentError(f"there is no {what} stream number {position}: the file {has}")
+    return position
 
 
 def _is_picture(stream: dict[str, Any]) -> bool:
@@ -221,26 +215,17 @@ def _stream_end(stream: dict[str, Any], container: dict[str, Any]) -> float | No
     for name, value in stream.get("tags", {}).items():
         if name.upper().startswith("DURATION") and (end := _clock(value)) is not None:
             return end  # Matroska writes the end here, not the length
-    duration = _number(stream.get("duration"))
+    duration = number(stream.get("duration"))
     if duration is None:
         return None
-    start, origin = _number(stream.get("start_time")), _number(container.get("start_time"))
+    start, origin = number(stream.get("start_time")), number(container.get("start_time"))
     return duration + (max(0.0, start - origin) if start is not None and origin is not None else 0.0)
 
 
 def _clock(text: str) -> float | None:
     """Seconds of `00:01:00.023000000`."""
-    parts = [_number(part) for part in text.split(":")]
+    parts = [number(part) for part in text.split(":")]
     if len(parts) != 3 or None in parts:
         return None
     hours, minutes, seconds = (part or 0.0 for part in parts)
     return hours * 3600 + minutes * 60 + seconds
-
-
-def _number(value: Any) -> float | None:
-    """A finite number; None for `N/A` and the like."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
