@@ -23,9 +23,9 @@ def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: F
     """The windows of a file: they touch, the first starts at 0, the last is open, because a length may be wrong.
 
     Decodes 10 s of sound around each border, which is why borders are decided here once and then stored. The borders
-    of a silent video lie on whole seconds; a picture or a text is one window.
+    of a silent video lie on whole seconds; a picture, an animation or a text is one window.
     """
-    if not info.is_timed:
+    if not info.is_timed or info.is_animation:
         return (Window(index=0, start=0.0, end=None),)
     length = info.duration if info.duration is not None else estimated_length(path, info, ffmpeg)
     length = min(length or 0.0, longest(info, ffmpeg.limits))
