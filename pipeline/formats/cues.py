@@ -13,7 +13,7 @@ from pipeline.job import Seconds, TextSegment
 
 MAX_LINES = 2
 LINE_WIDTH = 42  # columns
-MAX_CUE = 7_000  # ms that one cue of text stays on the screen
+MAX_CUE = 7_000  # ms that one cue of what was said stays on the screen
 MIN_CUE = 1  # ms, for text that has no time of its own: no cue may be empty
 
 Words = Sequence[str]
@@ -68,15 +68,23 @@ def cues(segments: Iterable[TextSegment]) -> list[Cue]:
 
     Beside what is said, what is seen stands in brackets. No cue overlaps another of its track.
     """
-    every = list(segments)
+    every = told_apart(segments)
     said = [segment for segment in every if segment.kind == "sound"]
     seen = [segment for segment in every if segment.kind != "sound"]
-    if said and any(segment.text for segment in seen):
-        seen = [
-            segment.model_copy(update={"text": f"[{clean(segment.text)}]"}) if segment.text else segment
-            for segment in seen
-        ]
     return sorted([*_track(said), *_track(seen)], key=lambda cue: (cue.start, cue.end))
+
+
+def told_apart(segments: Iterable[TextSegment]) -> list[TextSegment]:
+    """Segments with brackets around what is seen, if something is said beside it."""
+    every = list(segments)
+    if not any(segment.kind == "sound" for segment in every):
+        return every
+    return [
+        segment.model_copy(update={"text": f"[{clean(segment.text)}]"})
+        if segment.text and segment.kind != "sound"
+        else segment
+        for segment in every
+    ]
 
 
 def _track(segments: Iterable[TextSegment]) -> list[Cue]:
@@ -101,10 +109,12 @@ def _missing_cue(segment: TextSegment, start: int, end: int) -> list[Cue]:
 
 
 def _text_cues(segment: TextSegment, start: int, end: int) -> list[Cue]:
-    pieces = _pieces(words(without_arrows(spoken(segment))), end - start)
+    # What was said is read and gone; what is seen stays for as long as it is seen.
+    is_said = segment.kind == "sound"
+    pieces = _pieces(words(without_arrows(spoken(segment))), end - start if is_said else 0)
     times = _divided(start, end, [_columns(piece) for piece in pieces])
     return [
-        Cue(start=begin, end=min(finish, begin + MAX_CUE), lines=_lines(piece))
+        Cue(start=begin, end=min(finish, begin + MAX_CUE) if is_said else finish, lines=_lines(piece))
         for piece, (begin, finish) in zip(pieces, times, strict=True)
     ]
 

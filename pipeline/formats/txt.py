@@ -1,13 +1,14 @@
 """Plain text for reading: paragraphs, no times.
 
 Where answers were put together into one, that answer is the text. What is seen (captions) stands line by line with
-its time. Text that may not be what was said (a suspect segment) has `[?]` behind it. A stretch that could not be
-transcribed stands on a line of its own with its times and the reason.
+its times, what is said beside it with the time it starts; then brackets tell what is seen. Text that may not be what
+was said (a suspect segment) has `[?]` behind it. A stretch that could not be transcribed stands on a line of its own
+with its times and the reason.
 """
 
 from collections.abc import Iterator
 
-from pipeline.formats.cues import clock, is_missing, milliseconds, shown, spoken
+from pipeline.formats.cues import clock, is_missing, milliseconds, shown, spoken, told_apart
 from pipeline.formats.phrases import SENTENCE_END, clean, join, sentences
 from pipeline.job import Result, TextSegment
 
@@ -37,13 +38,17 @@ def _paragraphs(result: Result) -> Iterator[str]:
         yield from _blocks(segments)
     else:
         timed = result.media.info is not None and result.media.info.is_timed
-        for segment in segments:
+        for segment in told_apart(segments):
             yield _missing(segment) if is_missing(segment) else _line(segment, timed=timed)
 
 
 def _line(segment: TextSegment, *, timed: bool) -> str:
-    """A caption, or a part of a text as it was written."""
-    return f"[{clock(milliseconds(segment.start) // 1000)}] {spoken(segment)}" if timed else segment.text.strip()
+    """A caption, words beside it, or a part of a text as it was written."""
+    if not timed:
+        return segment.text.strip()
+    start, end = milliseconds(segment.start) // 1000, -(-milliseconds(segment.end) // 1000)
+    when = clock(start) if segment.kind == "sound" else f"{clock(start)} - {clock(end)}"
+    return f"[{when}] {spoken(segment)}"
 
 
 def _spaced(blocks: list[str]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from pipeline.job import (
 )
 from pipeline.limits import within
 from pipeline.stages import Ports
+from pipeline.stages.captions import timeline
 from pipeline.stages.completion import Place, Survey, due, read_job, survey
 
 READERS = 8  # threads that fetch answers
@@ -87,7 +88,7 @@ def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
     """The finished document, as a function of what the bucket holds."""
     if isinstance(seen.prepared, Failure):
         return bare_result(job, seen.prepared)
-    segments = tuple(_segments(seen, answers))
+    segments = timeline(_segments(seen, answers), step=1 / (job.options.frames_per_second or 1))
     failures = tuple(_failures(seen, answers))
     status = _status(seen, segments, failures)
     answered = [answer for answer in answers.values() if isinstance(answer, Answer)]
@@ -155,7 +156,7 @@ def _text(seen: Survey, segments: tuple[TextSegment, ...], answers: Answers) -> 
 
 
 def _segments(seen: Survey, answers: Answers) -> Iterator[TextSegment]:
-    """In order of time, each kind by itself within a window; what failed or could not be read is marked."""
+    """Each kind by itself within a window; what failed or could not be read is marked."""
     windows = seen.prepared.windows if isinstance(seen.prepared, Windows) else ()
     for window in windows:
         plan = seen.planned.get(window.index)
