@@ -1,3 +1,4 @@
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -8,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import PermanentError
+from pipeline.errors import LimitError, PermanentError
 from pipeline.media.pictures import describe, fitted, read
 from pipeline.settings import Limits
 
-RED, WHITE = (200, 30, 20), (255, 255, 255)
+RED, BLUE, WHITE = (200, 30, 20), (30, 40, 190), (255, 255, 255)
 Colour = tuple[int, int, int]
 
 
@@ -49,26 +50,49 @@ def test_a_picture_is_scaled_down_to_fit_and_never_up(size: tuple[int, int], exp
     assert fitted(*size, 64) == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"), [((64, 64), (64, 64)), ((10, 5), (10, 5)), ((128, 96), (64, 64)), ((30, 300), (30, 64))]
+)
+def test_each_side_is_scaled_by_itself_for_an_engine_that_stretches(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert fitted(*size, 64, "stretch") == expected
+
+
+#: How a picture of each orientation is stored, by what was done to the upright one.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "tiff", "avif", "heif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_shown_upright(orientation: int, tmp_path: Path) -> None:
+def test_a_picture_is_shown_upright(orientation: int, name: str, tmp_path: Path) -> None:
+    if name == "heif":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     upright = Image.new("RGB", (48, 32), WHITE)
     upright.paste(RED, (0, 0, 16, 16))  # the upper left corner
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    upright.paste(BLUE, (32, 0, 48, 16))
+    stored = upright.transpose(STORED[orientation]) if orientation in STORED else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = decoded(save(tmp_path / "a", stored, "jpeg", exif=exif, quality=95), "jpeg")
+    path = save(tmp_path / "a", stored, name, exif=exif.tobytes(), quality=95)
+    found = decoded(path, name)
     assert found.size == (48, 32)
     assert near(found, (6, 6), RED)
-    assert near(found, (40, 24), WHITE)
+    assert near(found, (41, 6), BLUE)
+    assert near(found, (6, 25), WHITE)
+    assert near(found, (41, 25), WHITE)
+    stretched = Image.open(BytesIO(read(path, name, 24, Limits(), "stretch").image))
+    assert stretched.size == (24, 24)
+    assert near(stretched, (3, 4), RED)
+    assert near(stretched, (20, 4), BLUE)
 
 
 @pytest.mark.parametrize("damaged", [b"\x01@\x00\x05", b"\x01\x1a\x00\x01"])  # tags of the wrong type
@@ -135,12 +159,72 @@ def test_what_moves_is_told_and_read_as_a_picture_it_is_its_first_frame(name: st
     assert not describe(save(tmp_path / "b", other, name), name, Limits()).moves
 
 
+def test_every_page_of_a_tiff_is_a_picture(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (40 + 8 * number, 30), colour) for number, colour in enumerate((RED, BLUE, WHITE))]
+    path = save(tmp_path / "a", pages[0], "tiff", save_all=True, append_images=pages[1:])
+    info = describe(path, "tiff", Limits())
+    assert (info.pages, info.moves, info.width) == (3, False, 40)
+    for number, colour in enumerate((RED, BLUE, WHITE)):
+        found = Image.open(BytesIO(read(path, "tiff", 64, Limits(), page=number).image))
+        assert found.size == (40 + 8 * number, 30)
+        assert near(found, (20, 15), colour)
+    with pytest.raises(LimitError, match="pages 3, allowed 2"):
+        describe(path, "tiff", Limits(pages=2))
+
+
+def test_a_smaller_copy_of_a_page_and_a_mask_are_no_pages(tmp_path: Path) -> None:
+    """As scanners and cameras write them: the first picture in the file is a preview."""
+    kinds = (1, 0, 4, 0)
+    pages = []
+    for kind, colour in zip(kinds, (WHITE, RED, WHITE, BLUE), strict=True):
+        page = Image.new("RGB", (16 if kind else 48, 16), colour)
+        page.encoderinfo = {"tiffinfo": {254: kind}}
+        pages.append(page)
+    path = save(tmp_path / "a", pages[0], "tiff", save_all=True, append_images=pages[1:], tiffinfo={254: 1})
+    info = describe(path, "tiff", Limits())
+    assert (info.pages, info.width) == (2, 48)
+    for number, colour in enumerate((RED, BLUE)):
+        assert near(Image.open(BytesIO(read(path, "tiff", 64, Limits(), page=number).image)), (8, 8), colour)
+
+
+def test_a_page_has_no_more_pixels_than_a_picture_may(tmp_path: Path) -> None:
+    pages = [Image.new("L", size) for size in ((10, 10), (300, 300))]
+    path = save(tmp_path / "a", pages[0], "tiff", save_all=True, append_images=pages[1:])
+    with pytest.raises(LimitError, match="pixels 90,000, allowed 80,000"):
+        read(path, "tiff", 64, Limits(pixels=80_000), page=1)
+
+
+def test_of_several_pictures_in_a_heif_file_the_main_one_is_taken_and_that_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    first, main = Image.new("RGB", (64, 64), RED), Image.new("RGB", (64, 64), BLUE)
+    path = save(tmp_path / "a", first, "heif", save_all=True, append_images=[main], primary_index=1)
+    assert not describe(path, "heif", Limits()).moves
+    assert near(decoded(path, "heif"), (32, 32), BLUE)
+    assert read(path, "heif", 64, Limits()).flags == ("first_picture_only",)
+
+
+def test_without_its_package_a_heif_file_is_refused_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"\x00\x00\x00\x18ftypheic")
+    monkeypatch.setattr("pipeline.media.pictures._HEIF_PACKAGE", "no_such_package")
+    with pytest.raises(PermanentError, match=re.escape('pip install "reelmill[heic]"')):
+        describe(path, "heif", Limits())
+
+
 def test_a_large_jpeg_is_the_same_picture_as_when_it_is_decoded_whole(tmp_path: Path) -> None:
     image = Image.linear_gradient("L").resize((2000, 1500)).convert("RGB")
     found = decoded(save(tmp_path / "a", image, "jpeg", quality=95), "jpeg", 128)
     whole = image.resize(found.size, Image.Resampling.BICUBIC)
     assert found.size == (128, 96)
     assert np.abs(np.asarray(found, int) - np.asarray(whole, int)).mean() < 2
+
+
+def test_a_file_that_is_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "a", Image.new("RGB", (16, 16)), "webp")
+    with pytest.raises(LimitError, match="size of a picture"):
+        describe(path, "webp", Limits(picture_bytes=10))
 
 
 def test_colours_keep_their_full_resolution_and_nothing_else_comes_along(tmp_path: Path) -> None:
@@ -168,8 +252,10 @@ def test_the_limit_on_pixels_is_ours(tmp_path: Path) -> None:
         describe(path, "png", Limits(pixels=149_999_999))
 
 
-@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "gif", "tiff", "bmp"])
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "avif", "heif", "gif", "tiff", "bmp"])
 def test_a_picture_that_is_cut_off_or_broken_is_refused(name: str, tmp_path: Path) -> None:
+    if name == "heif":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     noise = Image.effect_noise((200, 200), 80).convert("RGB")
     data = save(tmp_path / "a", noise, name).read_bytes()
     path = tmp_path / "half"

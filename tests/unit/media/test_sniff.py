@@ -110,6 +110,14 @@ def test_what_is_no_media_is_refused_in_plain_words(head: bytes, reason: str) ->
         (b"BM\x36\x00\x0c\x00\x00\x00\x00\x00\x36", Recognised("picture", "bmp")),
         (b"\x89PNG\r\n\x1a\n\x00", Recognised("picture", "png")),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", Recognised("picture", "webp")),
+        (b"\x00\x00\x00\x18ftypavif\x00\x00\x00\x00avifmif1", Recognised("picture", "avif")),
+        (b"\x00\x00\x00\x18ftypavis\x00\x00\x00\x00avismsf1", Recognised("picture", "avif")),
+        (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00miafavif", Recognised("picture", "avif")),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", Recognised("picture", "heif")),
+        (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00heicmif1", Recognised("picture", "heif")),
+        (b"\x00\x00\x00\x14ftypmif1\x00\x00\x00\x00mif1avif", Recognised("picture", "heif")),  # behind the box
+        (b"\x00\x00\x00\x18ftypmsf1\x00\x00\x00\x00hevcmsf1", Recognised("timed", "mov")),
+        (b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00isomavif", Recognised("timed", "mov")),
     ],
 )
 def test_texts_and_pictures_are_known_by_their_first_bytes(head: bytes, expected: Recognised) -> None:
