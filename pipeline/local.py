@@ -16,8 +16,9 @@ from pydantic import SecretStr, ValidationError
 
 from pipeline.daemon import bound_to_parent, write_private
 from pipeline.errors import MISCONFIGURED, UsageError, WorldError
+from pipeline.media.isolation import choose
 from pipeline.services import SeaweedFS, Valkey
-from pipeline.settings import S3, Engine, Group, Redis, Settings, asked_engine, child_environment
+from pipeline.settings import S3, Engine, Group, Redis, Sandbox, Settings, asked_engine, child_environment
 from pipeline.store import open_store
 
 log = logging.getLogger(__name__)
@@ -172,6 +173,8 @@ class LocalMill:
         self.valkey.start()
         self.seaweedfs.start()
         self.settings = self._asked.model_copy(update={"redis": self.valkey.settings, "s3": self.seaweedfs.settings})
+        if "prepare" in self._roles:
+            self.settings = self.settings.model_copy(update={"sandbox": sandbox_of_own_media(self._asked.sandbox)})
         open_store(self.settings.s3).self_test()
         _write_connection(self._data_dir, self.settings)
         self.workers = [Worker(role, self.settings, self._data_dir / "logs") for role in self._roles]
@@ -194,6 +197,11 @@ class LocalMill:
             worker.make_stop(deadline)
         self.seaweedfs.stop()
         self.valkey.stop()
+
+
+def sandbox_of_own_media(asked: Sandbox) -> Sandbox:
+    """On this machine the media is its user's: where there is no sandbox, that is said here, and the work goes on."""
+    return asked.model_copy(update={"mode": "off" if choose(asked) is None else "required"})
 
 
 def _write_connection(data_dir: Path, settings: Settings) -> None:

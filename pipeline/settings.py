@@ -116,7 +116,12 @@ class Cutting(Group):
 
 class Video(Group):
     frames_per_second: float = Field(1.0, gt=0, le=60)
-    """Frames that a job samples from each second of a video, if it does not say."""
+    """Frames looked at in each second of a video, and the most that `keyframes` takes, where no number is given."""
+    frames: str = ""
+    """Which frames of a video a job looks at, if it does not say: `fps=N` takes the first frame of each 1/N seconds,
+    exactly; `scene` or `scene=SECONDS` the first one after each cut, by two frames a second, and one at least of every
+    30 or so many seconds; `keyframes` or `keyframes=N` decodes key frames alone: a preview at a twentieth of the cost.
+    Empty: REELMILL_VIDEO__FRAMES_PER_SECOND of each second; of a video of more than 20 minutes, `scene`."""
     frames_per_segment: int = Field(8, ge=1)
     """Most frames in one request; fewer where the engine takes fewer."""
 
@@ -163,6 +168,16 @@ class Limits(Group):
     """of what one media process hands over: a day of frames of 768 x 768, one a second, is 153 GB"""
 
 
+class Sandbox(Group):
+    """Media is decoded by programs that see nothing but one file and the libraries of the system (bubblewrap)."""
+
+    mode: Literal["auto", "required", "off"] = "auto"
+    """auto: a worker of a fleet does not start without; on the machine of one user, whose media it is, the work goes
+    on without where there is none."""
+    bwrap: Path | None = None
+    """The bubblewrap program. None: the one on PATH, else the one that the `local` extra brings."""
+
+
 class Steward(Group):
     interval: float = Field(2, gt=0)
     """Seconds between two looks at the bucket."""
@@ -191,6 +206,7 @@ class Settings(BaseSettings):
     video: Video = Video()
     speech: Speech = Speech()
     limits: Limits = Limits()
+    sandbox: Sandbox = Sandbox()
     steward: Steward = Steward()
     ffmpeg: Path | None = None
     """The ffmpeg program. None: the one on PATH, else the one that the `local` extra brings."""

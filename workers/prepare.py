@@ -15,7 +15,7 @@ from pipeline.fleet import open_ports
 from pipeline.job import Work
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.settings import Settings
+from pipeline.settings import Sandbox, Settings
 from pipeline.stages import Ports
 from pipeline.stages.attempt import attempt
 from pipeline.stages.cut import cut
@@ -42,8 +42,14 @@ def media_source(settings: Settings, store: ObjectStore) -> MediaSource:
     )
 
 
+def sandbox_of_a_fleet(asked: Sandbox) -> Sandbox:
+    """The media of a fleet is anybody's: without a sandbox it is decoded only where the operator says so."""
+    return asked.model_copy(update={"mode": "required"}) if asked.mode == "auto" else asked
+
+
 def run(settings: Settings) -> None:
-    """Serve the prepare, cut and finish queues until told to stop."""
+    """Serve the prepare, cut and finish queues until told to stop. Raises WorldError where it is not safe to."""
+    settings = settings.model_copy(update={"sandbox": sandbox_of_a_fleet(settings.sandbox)})
     Ffmpeg.locate(settings).self_test()
     app = worker_app(settings)
 
