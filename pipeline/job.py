@@ -54,7 +54,8 @@ class Options(Record):
     question: str | None = None
     json_schema: dict[str, Any] | None = None  #: JSON Schema that an answer must fit
     speech: bool = False  #: a video is captioned with what is said beside it
-    frames_per_second: float | None = Field(None, gt=0, le=60)  #: of a video; None: the default of the settings
+    frames: str | None = Field(None, max_length=40)  #: of a video, as `media/choice.py` reads it; None: by the settings
+    video_stream: int | None = Field(None, ge=0)  #: number among those that are no cover art; None: the file's default
     variant: str | None = None  #: size of the model, or `auto`; None: the whole of it
 
 
@@ -170,6 +171,7 @@ class Windows(Record):
     media: MediaInfo
     kinds: tuple[Kind, ...] = ("sound",)  #: of the segments that the media is cut into
     limits: SegmentLimits = SegmentLimits()
+    frames: str = "fps=1.0"  #: which frames of a video are looked at
     windows: tuple[Window, ...]
     #: When the answers are put together and asked about again, until one is left: never, if there are several, always.
     fold: Literal["never", "several", "always"] = "never"

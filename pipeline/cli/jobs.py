@@ -12,7 +12,7 @@ from pipeline.cli.connect import producer as connected
 from pipeline.cli.options import (
     DataDir,
     Force,
-    FramesPerSecond,
+    Frames,
     JobIds,
     Json,
     Language,
@@ -23,6 +23,7 @@ from pipeline.cli.options import (
     TaskName,
     To,
     Variant,
+    VideoStreamNumber,
     load,
     order_of,
 )
@@ -52,7 +53,8 @@ def submit(
     question: Question = None,
     schema: Schema = None,
     speech: Speech = False,
-    frames_per_second: FramesPerSecond = None,
+    frames: Frames = None,
+    video_stream: VideoStreamNumber = None,
     variant: Variant = None,
     force: Force = False,
     json: Json = False,
@@ -67,7 +69,8 @@ def submit(
         question=question,
         schema=schema,
         speech=speech,
-        frames_per_second=frames_per_second,
+        frames=frames,
+        video_stream=video_stream,
         variant=variant,
     )
     files = chosen_files(paths)

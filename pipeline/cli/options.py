@@ -11,6 +11,7 @@ from pipeline import tasks
 from pipeline.cli.submitting import Order
 from pipeline.errors import UsageError
 from pipeline.job import Options
+from pipeline.media import choice
 from pipeline.settings import Settings
 
 Paths = Annotated[list[str], typer.Argument(help="Files, folders (taken whole) or globs.", show_default=False)]
@@ -38,9 +39,17 @@ Schema = Annotated[
     typer.Option("--schema", help="ask: a file with the JSON Schema that the answer must fit."),
 ]
 Speech = Annotated[bool, typer.Option("--speech", help="caption: also what is said in a video, on the same timeline.")]
-FramesPerSecond = Annotated[
-    Optional[float],  # noqa: UP045
-    typer.Option("--frames-per-second", help="Frames looked at in each second of a video."),
+Frames = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--frames",
+        help="Frames of a video to look at: fps=N (exact), scene[=SECONDS] (after each cut, and one at least of so "
+        "many seconds), keyframes[=N] (a cheap preview). Default: one a second; scene above 20 minutes.",
+    ),
+]
+VideoStreamNumber = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--video-stream", min=0, help="Number of the video stream, from 0. Default: the file's own default."),
 ]
 Variant = Annotated[
     Optional[str],  # noqa: UP045
@@ -67,6 +76,8 @@ def order_of(task: str, *, force: bool, schema: Path | None, **options: Any) -> 
     """What the command line asks for. Raises UsageError when the task lacks an option."""
     json_schema = None if schema is None else _read_schema(schema)
     chosen = Options(json_schema=json_schema, **options)
+    if chosen.frames is not None:
+        choice.parse(chosen.frames)
     tasks.check(task, chosen)
     return Order(task, chosen, force)
 

@@ -19,7 +19,7 @@ from pipeline.cli.options import (
     Adapter,
     DataDir,
     Force,
-    FramesPerSecond,
+    Frames,
     Json,
     Language,
     Paths,
@@ -29,6 +29,7 @@ from pipeline.cli.options import (
     TaskName,
     To,
     Variant,
+    VideoStreamNumber,
     load,
     order_of,
 )
@@ -60,7 +61,8 @@ def run(
     question: Question = None,
     schema: Schema = None,
     speech: Speech = False,
-    frames_per_second: FramesPerSecond = None,
+    frames: Frames = None,
+    video_stream: VideoStreamNumber = None,
     variant: Variant = None,
     adapter: Adapter = None,
     force: Force = False,
@@ -77,7 +79,8 @@ def run(
         question=question,
         schema=schema,
         speech=speech,
-        frames_per_second=frames_per_second,
+        frames=frames,
+        video_stream=video_stream,
         variant=variant,
     )
     refuse_task(task, order.options, settings.engine)

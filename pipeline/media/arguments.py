@@ -13,6 +13,7 @@ import ffmpeg
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
+from pipeline.media.filters import Filter
 
 #: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
 RESAMPLERS: dict[str, dict[str, Any]] = {
@@ -24,16 +25,23 @@ RESAMPLERS: dict[str, dict[str, Any]] = {
 _CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Which frames of a video are taken: the first one of each cell.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """Which frames of a video are handed over, and how.
 
-    The media is divided into cells of 1/`rate` seconds, from its start on. That is `origin` on the clock that is
-    written in the file, in seconds.
+    The media is divided into cells of 1/`rate` seconds, from its start on: that is `origin` on the clock that is
+    written in the file, in seconds. Of each cell from number `first_cell` on, the first frame is taken.
     """
 
+    stream: int  #: among the video streams that are no cover art
     origin: float
     rate: float
+    first_cell: int
+    filters: tuple[Filter, ...]  #: to the finished picture
+    is_turned: bool = False  #: whether these filters turn it upright
+    keys_only: bool = False  #: whether only key frames are decoded, and count
+    most: int | None = None  #: frames, after which the process ends
+    sound: int | None = None  #: the audio stream of the file, if there is one
 
 
 def source(path: Path) -> str:
@@ -69,31 +77,24 @@ def decode(
     return _strings(command.compile(cmd=str(binary)))
 
 
-def frames(
-    binary: Path,
-    path: Path,
-    demuxer: str,
-    start: float,
-    length: float,
-    *,
-    grid: Grid,
-    size: tuple[int, int],
-    sound: int | None,
-) -> list[str]:
-    """Frames of the first video stream, upright, as rgb24 of `size` (width, height), on standard output.
+def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Frames) -> list[str]:
+    """Frames as rgb24 on standard output. Decoding begins at `start` and ends `length` seconds later.
 
-    Decoding begins at `start` and ends `length` seconds later; its very first frame is taken, too. A line for each
-    frame goes to descriptor 0: the third number in it is the frame's time, in microseconds on the clock that is
-    written in the file, the fourth how long it is shown. `sound` is the audio stream of the file, if there is one.
+    A line for each frame goes to descriptor 0: the third number in it is the frame's time, in microseconds on the
+    clock that is written in the file, the fourth how long it is shown.
     """
-    seek = {"ss": f"{start:.3f}"} if start > 0 else {}
-    media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **seek, **safety(demuxer))
+    options: dict[str, Any] = {"ss": f"{start:.3f}"} if start > 0 else {}
+    options |= {"skip_frame": "nokey"} if asked.keys_only else {}
+    options |= {"noautorotate": None} if asked.is_turned else {}
+    media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **options, **safety(demuxer))
     # A frame at the very start of a cell may lie a rounding error before it.
-    cell, last_cell = (f"floor(({time}-{grid.origin:.6f})*{grid.rate!r}+1e-6)" for time in ("t", "prev_selected_t"))
-    picked = media["V:0"].filter("select", f"isnan(prev_selected_t)+gt({cell},{last_cell})")
+    cell, last_cell = (f"floor(({time}-{asked.origin:.6f})*{asked.rate!r}+1e-6)" for time in ("t", "prev_selected_t"))
+    is_first = f"(isnan(prev_selected_t)+gt({cell},{last_cell}))"
+    picked = media[f"V:{asked.stream}"].filter("select", f"gte({cell},{asked.first_cell})*{is_first}")
     shown, timed = (picked.split()[number] for number in (0, 1))
-    shown = shown.filter("scale", *size, flags="bicubic")
-    passed = {"fps_mode": "passthrough"}
+    for step in asked.filters:
+        shown = shown.filter(step.name, *step.positional, **step.named)
+    passed: dict[str, Any] = {"fps_mode": "passthrough"} | ({} if asked.most is None else {"frames:v": asked.most})
     outputs = [
         shown.output("pipe:1", format="rawvideo", pix_fmt="rgb24", flush_packets=1, **passed),
         # The clock of an output is that of the frame rate unless it is told otherwise, which rounds the times.
@@ -101,18 +102,27 @@ def frames(
             "pipe:0", format="framecrc", vcodec="wrapped_avframe", enc_time_base="1/1000000", flush_packets=1, **passed
         ),
     ]
-    if sound is not None and demuxer in _CLOCK_OF_STREAMS_IN_USE:
-        outputs.append(media[f"a:{sound}"].output("-", format="null", acodec="copy"))
+    if asked.sound is not None and demuxer in _CLOCK_OF_STREAMS_IN_USE:
+        outputs.append(media[f"a:{asked.sound}"].output("-", format="null", acodec="copy"))
     command = ffmpeg.merge_outputs(*outputs)
     command = command.global_args("-copyts", "-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
     return _strings(command.compile(cmd=str(binary)))
 
 
+def packets(binary: Path, path: Path, demuxer: str, stream: int, start: float, end: float) -> list[str]:
+    """The packets of a stretch of a video, on standard output: a line for each, `time,flags`, with a K in key frames.
+
+    `start` and `end` in seconds on the clock that is written in the file, `stream` among those that are no cover art.
+    """
+    shown = ["-select_streams", f"V:{stream}", "-read_intervals", f"{start:.3f}%{end:.3f}"]
+    shown += ["-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"]
+    return [str(binary), "-v", "error", "-hide_banner", *shown, *_options(demuxer), "-i", source(path)]
+
+
 def describe(binary: Path, path: Path, demuxer: str) -> list[str]:
     """What ffprobe knows about a file, as JSON on standard output; on standard error, how it came to know it."""
-    options = [part for name, value in safety(demuxer).items() for part in (f"-{name}", value)]
     shown = ["-print_format", "json", "-show_format", "-show_streams"]
-    return [str(binary), "-v", "warning", "-hide_banner", *shown, *options, "-i", source(path)]
+    return [str(binary), "-v", "warning", "-hide_banner", *shown, *_options(demuxer), "-i", source(path)]
 
 
 def version(binary: Path) -> list[str]:
@@ -132,6 +142,15 @@ def check(argv: list[str]) -> None:
         if demuxer is None or allowed != (demuxer, "file") or not value.startswith("file:/"):
             raise WorldError(f"a media process was about to start with an open input: {argv}")
         options = {}
+
+
+def filters(binary: Path) -> list[str]:
+    """The names of the filters that a build has."""
+    return [str(binary), "-v", "error", "-hide_banner", "-filters"]
+
+
+def _options(demuxer: str) -> list[str]:
+    return [part for name, value in safety(demuxer).items() for part in (f"-{name}", value)]
 
 
 def _strings(parts: list[Any]) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import UsageError
+from pipeline.job import MediaInfo
 from pipeline.settings import Video
 
 SCENE_RATE = 2.0  # frames a second that are compared to find cuts: a scene shorter than half a second may be missed
@@ -24,6 +25,16 @@ class Choice:
     mode: Literal["fps", "scene", "keyframes"]
     rate: float
     every: float = SCENE_SECONDS
+
+    @property
+    def gap(self) -> float:
+        """Seconds from one frame that is taken to the next, at the most: 10 between key frames, as encoders set it."""
+        return {"fps": 1 / self.rate, "scene": self.every, "keyframes": max(1 / self.rate, 10.0)}[self.mode]
+
+    @property
+    def taken_rate(self) -> float:
+        """Frames of each second that are taken: of scenes at the least, of key frames at the most."""
+        return 1 / self.every if self.mode == "scene" else self.rate
 
     def __str__(self) -> str:
         """What `parse` reads as the same choice."""
@@ -47,17 +58,19 @@ def parse(text: str, default_rate: float = 1.0) -> Choice:
     raise UsageError(f"{text!r} does not say which frames: {_EXPECTED}")
 
 
-def chosen(asked: str | None, video: Video, length: float | None) -> Choice:
-    """The choice of a job: what it asked for, else the setting, else by the length of the video in seconds.
+def chosen(asked: str | None, video: Video, info: MediaInfo) -> Choice:
+    """The choice of a job: what it asked for, else the setting, else by the length of the video.
 
-    A length that is not known counts as short: nothing is left out that was not known to be much.
+    A length that is not known counts as short: nothing is left out that was not known to be much. An animation has
+    neither key frames nor enough frames to look for scenes: of it the default rate is taken instead.
     """
     written = asked or video.frames
+    usual = Choice("fps", video.frames_per_second)
     if written:
-        return parse(written, video.frames_per_second)
-    if length is not None and length > _LONG:
-        return Choice("scene", SCENE_RATE)
-    return Choice("fps", video.frames_per_second)
+        choice = parse(written, video.frames_per_second)
+        return usual if info.is_animation and choice.mode != "fps" else choice
+    length = info.video.length if info.video is not None else None
+    return usual if length is None or length <= _LONG else Choice("scene", SCENE_RATE)
 
 
 def _number(written: str) -> float:

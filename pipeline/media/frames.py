@@ -1,18 +1,21 @@
 """One window of a video as groups of frames, in one streaming pass; one group is held in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from pipeline.errors import PermanentError
-from pipeline.job import Failure, MediaInfo, Window
+from pipeline.job import Failure, Window
 from pipeline.limits import holds_more
+from pipeline.media import pictures, seeking
 from pipeline.media.audio import cut_off, missing_until
+from pipeline.media.choice import Choice
 from pipeline.media.description import is_declaring
-from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.probe import describe
-from pipeline.media.sampling import WITHOUT_KEY_FRAMES, Sampling, Stretch
+from pipeline.media.ffmpeg import Ending
+from pipeline.media.packets import shows_until
+from pipeline.media.sampling import Film, Sample, Sampling, Stretch
+from pipeline.media.scenes import Scenes
+from pipeline.media.seeking import WITHOUT_KEY_FRAMES
 from pipeline.payload import Frame
 
 
@@ -29,31 +32,24 @@ class FrameCut:
     """Iterate once for the groups of a window, or over its `frames`; the attributes are true afterwards.
 
     The same file and window give the same frames, byte for byte, and windows that touch give together what one over
-    all of them gives. Raises PermanentError when the file gives no frame at all or is longer than it may be,
-    ResourceError when decoding it takes too much.
+    all of them gives, in every mode: whether a frame is taken depends on its own cell and the one before it. Raises
+    PermanentError when the file gives no frame at all or is longer than it may be, ResourceError when decoding it
+    takes too much.
     """
 
-    def __init__(
-        self, path: Path, info: MediaInfo, window: Window, ffmpeg: Ffmpeg, *, rate: float, most: int, side: int
-    ) -> None:
-        """`rate`: frames sampled from each second. `most`: frames of a group. `side`: of the square they fit into."""
-        self._path = path
-        self._info = info
+    def __init__(self, film: Film, window: Window) -> None:
+        self._film = film
         self._window = window
-        self._ffmpeg = ffmpeg
-        self._rate = rate
-        self._most = most
-        self._side = side
-        self._described = describe(path, info.demuxer, ffmpeg)
-        self.end = window.start  #: where the video really ended, in seconds of the media, to within 1/`rate`
-        self.flags: tuple[str, ...] = ()  #: `decode_errors`
+        self._endings: list[Ending] = []
+        self.end = window.start  #: where the video really ended, in seconds of the media, to within a cell
+        self.flags: tuple[str, ...] = ()  #: of `decode_errors`, `pale`: HDR that this ffmpeg cannot bring down to SDR
         self.missing: Failure | None = None  #: why video that the file promises after `end` could not be read
         self.missing_until: float | None = None  #: end of that missing stretch
 
     def __iter__(self) -> Iterator[FrameGroup]:
         held: list[Frame] = []
         for frame in self.frames():
-            if len(held) == self._most:
+            if len(held) == self._film.limits.images:
                 yield FrameGroup(held[0].time, frame.time, tuple(held))
                 held = []
             held.append(frame)
@@ -62,62 +58,93 @@ class FrameCut:
 
     def frames(self) -> Iterator[Frame]:
         """The frames of the window, one by one."""
-        limits = self._ffmpeg.limits
-        limit = limits.duration_seconds
-        # One second more than is allowed, so that video beyond the limit is noticed.
-        sampling = self._sampling(self._window.start, limit + 1 if self._window.end is None else self._window.end)
-        last: float | None = None
-        for frame in sampling:
-            if frame.time > limit:
+        film, start = self._film, self._window.start
+        limits = film.ffmpeg.limits
+        scenes = Scenes(film.choice.rate, film.choice.every) if film.choice.mode == "scene" else None
+        last: Sample | None = None
+        for sample in self._samples():
+            if sample.time > limits.duration_seconds:
                 raise holds_more(limits, "duration_seconds", "s of video")
-            if int(frame.time * self._rate + 1e-6) >= limits.frames:
+            if film.cell(sample.time) >= limits.frames:
                 raise holds_more(limits, "frames", "frames to look at")
-            last = frame.time
-            yield frame
-        self._conclude(sampling, last)
+            is_taken = scenes is None or scenes.takes(sample.time, sample.image)
+            if sample.time >= start:
+                last = sample
+                if is_taken:
+                    yield Frame(time=sample.time, image=pictures.jpeg(sample.image))
+        self._conclude(last)
 
-    def _sampling(self, start: float, end: float) -> Sampling:
-        return Sampling(
-            self._path,
-            self._info,
-            Stretch(start, max(start, end)),
-            self._ffmpeg,
-            origin=self._described.origin,
-            rate=self._rate,
-            side=self._side,
-        )
+    def _samples(self) -> Iterator[Sample]:
+        film, window = self._film, self._window
+        start, end, step = window.start, window.end, 1 / film.choice.rate
+        if film.choice.mode == "scene":
+            start = max(0.0, (film.cell(start) - 1) * step)  # to know what the first frame is compared with
+        elif film.choice.mode == "fps" and seeking.is_worth_it(film.video, film.info.demuxer, step):
+            start = yield from self._sought(start)
+        # One second more than is allowed, so that video beyond the limit is noticed.
+        yield from self._sampled(start, film.ffmpeg.limits.duration_seconds + 1 if end is None else end)
 
-    def _conclude(self, sampling: Sampling, last: float | None) -> None:
-        ending, window = sampling.ending, self._window
-        if last is None and window.start == 0 and self._is_shown_by(window.end):
-            raise PermanentError("no frame could be decoded from the file", ending.stderr)
-        is_noisy = window.start > 0 and self._info.demuxer in WITHOUT_KEY_FRAMES
-        self.flags = ("decode_errors",) if ending.code or (ending.stderr and not is_noisy) else ()
-        self.end = self._seen_until(sampling.shown_until, last)
-        promised = self._described.video_extent.promise if is_declaring(self._info.demuxer) else None
+    def _sought(self, start: float) -> Generator[Sample, None, float]:
+        """The frame of each cell, by a process of its own, up to the last cell but one; returns where that ends."""
+        film = self._film
+        until = min(bound for bound in (self._window.end, film.video.length) if bound is not None)
+        for cell in range(film.cell(start), film.cell(until) - 1):
+            end = (cell + 1) / film.choice.rate
+            yield from self._sampled(start, end, most=1)
+            start = end
+        return start
+
+    def _sampled(self, start: float, end: float, most: int | None = None) -> Iterator[Sample]:
+        sampling = Sampling(self._film, Stretch(start, max(start, end)), most=most)
+        self._endings.append(sampling.ending)
+        yield from sampling
+
+    def _conclude(self, last: Sample | None) -> None:
+        film, window = self._film, self._window
+        told = next((ending.stderr for ending in self._endings if ending.stderr), "")
+        if last is None and window.start == 0 and self._is_due_by(window.end):
+            raise PermanentError("no frame could be decoded from the file", told)
+        self.flags = (*self._trouble(), *(() if film.is_flattened else ("pale",)))
+        self.end = self._seen_until(last)
+        promised = film.video.promised if is_declaring(film.info.demuxer) else None
         until = missing_until(window, self.end, promised)
-        # A frame may be shown for long. Only when there is none behind the window either, the file is cut off.
-        if until is not None and (window.end is None or not self._goes_on(window.end)):
+        # A frame may be shown for long. Only when there is none behind it either, the file is cut off.
+        if until is not None and not self._goes_on(until):
             reason = cut_off(window, self.end, until, promised or until, "video")
-            self.missing = Failure(error="permanent", reason=reason, detail=ending.stderr)
+            self.missing = Failure(error="permanent", reason=reason, detail=told)
             self.missing_until = until
         elif window.end is not None:
             self.end = window.end
+        elif until is not None:
+            self.end = until
 
-    def _is_shown_by(self, time: float | None) -> bool:
-        return time is None or self._info.video is None or self._info.video.start < time
+    def _trouble(self) -> tuple[str, ...]:
+        """What ffmpeg complains of; not where it always does, as it begins between two key frames."""
+        is_noisy = self._window.start > 0 and self._film.info.demuxer in WITHOUT_KEY_FRAMES
+        is_clean = all(not ending.code and (is_noisy or not ending.stderr) for ending in self._endings)
+        return () if is_clean else ("decode_errors",)
 
-    def _seen_until(self, shown_until: float, last: float | None) -> float:
+    def _is_due_by(self, time: float | None) -> bool:
+        """Whether there must be a frame before a time; None: the end."""
+        return time is None or (self._film.choice.mode != "keyframes" and self._film.video.start < time)
+
+    def _seen_until(self, last: Sample | None) -> float:
         """Where the video ends by the last frame that was sampled: frames follow it that were not."""
         if last is None:
             return self._window.start
-        length = self._described.video_extent.length
-        following = last + 1 / self._rate
-        seen = max(shown_until, following if length is None or length <= last else min(following, length))
+        length = self._film.video.length
+        following = last.time + 1 / self._film.choice.rate
+        seen = max(last.until, following if length is None or length <= last.time else min(following, length))
         return round(seen if self._window.end is None else min(seen, self._window.end), 6)
 
-    def _goes_on(self, start: float) -> bool:
-        """Whether there is a frame at `start` or later."""
-        sampling = self._sampling(start, self._ffmpeg.limits.duration_seconds + 1)
-        with closing(iter(sampling)) as frames:
-            return next(frames, None) is not None
+    def _goes_on(self, until: float) -> bool:
+        """Whether the video goes on at the end of the window; between key frames, whether there is any up to there."""
+        film, end = self._film, self._window.end
+        if film.choice.mode == "keyframes":
+            return shows_until(film.path, film.info, until, film.ffmpeg)
+        if end is None:
+            return False
+        every = replace(film, choice=Choice("fps", film.choice.rate))
+        sampling = Sampling(every, Stretch(end, film.ffmpeg.limits.duration_seconds + 1))
+        with closing(iter(sampling)) as samples:
+            return next(samples, None) is not None

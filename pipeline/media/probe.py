@@ -13,8 +13,8 @@ _MAX_BYTES = 8_000_000  # of ffprobe's JSON
 _MAX_TAGS = 8  # ID3 tags in a row
 
 
-def probe(path: Path, ffmpeg: Ffmpeg) -> MediaInfo:
-    """What is in a file: sound, a video, a picture or a text.
+def probe(path: Path, ffmpeg: Ffmpeg, *, video_stream: int | None = None) -> MediaInfo:
+    """What is in a file: sound, a video, a picture or a text. `video_stream`: the one to take, by its number.
 
     Raises PermanentError, in plain words, when it is none of these, broken, or beyond a limit.
     """
@@ -28,11 +28,11 @@ def probe(path: Path, ffmpeg: Ffmpeg) -> MediaInfo:
             text = documents.read(path, recognised.name, ffmpeg.limits)
             return MediaInfo(kind="text", encoding=recognised.name, characters=len(text))
         case "timed":
-            return _probe_timed(path, recognised.name, head, ffmpeg)
+            return _probe_timed(path, recognised.name, head, ffmpeg, video_stream)
 
 
-def _probe_timed(path: Path, demuxer: str, head: bytes, ffmpeg: Ffmpeg) -> MediaInfo:
-    described = describe(path, demuxer, ffmpeg)
+def _probe_timed(path: Path, demuxer: str, head: bytes, ffmpeg: Ffmpeg, video_stream: int | None) -> MediaInfo:
+    described = describe(path, demuxer, ffmpeg, video_stream=video_stream)
     duration = described.extent.promise
     if demuxer == "wav" and duration is None:
         duration = wav.declared_seconds(head)
@@ -46,12 +46,12 @@ def estimated_length(path: Path, info: MediaInfo, ffmpeg: Ffmpeg) -> float | Non
     return describe(path, info.demuxer, ffmpeg).extent.length
 
 
-def describe(path: Path, demuxer: str, ffmpeg: Ffmpeg) -> Description:
+def describe(path: Path, demuxer: str, ffmpeg: Ffmpeg, *, video_stream: int | None = None) -> Description:
     """What ffprobe says about sound or video. Raises PermanentError when the header cannot be read."""
     output, ending = ffmpeg.run(arguments.describe(ffmpeg.ffprobe, path, demuxer), _MAX_BYTES)
     if ending.code:
         raise PermanentError(_broken(ending.stderr), ending.stderr)
-    return description.read(output, ending.stderr)
+    return description.read(output, ending.stderr, video_stream=video_stream)
 
 
 def _broken(stderr: str) -> str:

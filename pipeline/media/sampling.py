@@ -7,17 +7,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.job import MediaInfo
-from pipeline.media import arguments, pictures
-from pipeline.media.arguments import Grid
+from pipeline.job import MediaInfo, SegmentLimits, VideoStream
+from pipeline.media import arguments, filters, pictures
+from pipeline.media.arguments import Frames
+from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ending, Ffmpeg
-from pipeline.payload import Frame
+from pipeline.media.seeking import LEAD, WITHOUT_KEY_FRAMES
+from pipeline.media.selftest import tone_mapping
 
 _MICROSECONDS = 1_000_000
 _AROUND = 0.1  # seconds decoded before the first cell and behind the end: times are handed over in milliseconds
-#: Formats without an index. Decoding begins somewhere between two key frames, and is good from the next one on.
-WITHOUT_KEY_FRAMES = frozenset({"mpegts", "mpeg"})
-_LEAD = 12.0  # seconds; key frames are at most ten apart wherever viewers may come in late
 _SPARE_FRAMES = 8
 
 
@@ -29,31 +28,66 @@ class Stretch:
     end: float
 
 
-class Sampling:
-    """Iterate once over the frames of a stretch, `rate` a second, each fitted into a square of `side` pixels.
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A frame that was looked at: RGB, upright, of the engine's size. Shown from `time` to `until`; seconds."""
 
-    Of every 1/`rate` seconds of the media, its first frame is taken if it lies in the stretch: stretches that touch
-    give together what one over all of them gives. The attributes tell afterwards how it went. Raises as
-    `Ffmpeg.stream`.
+    time: float
+    until: float
+    image: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A video file and what its frames are wanted as."""
+
+    path: Path
+    info: MediaInfo
+    choice: Choice
+    limits: SegmentLimits
+    ffmpeg: Ffmpeg
+
+    @property
+    def video(self) -> VideoStream:
+        assert self.info.video is not None, "who asks for frames has looked whether there are any"
+        return self.info.video
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a finished frame: the square that the engine takes, or what fits into it."""
+        side = self.limits.image_pixels
+        if self.limits.image_fit == "stretch":
+            return side, side
+        return even(*pictures.fitted(self.video.width, self.video.height, side))
+
+    @property
+    def is_flattened(self) -> bool:
+        """Whether HDR becomes SDR as it should; where ffmpeg was built without it, colours are pale."""
+        return self.video.transfer == "sdr" or tone_mapping(self.ffmpeg)
+
+    def cell(self, time: float) -> int:
+        """The number of the cell of 1/`rate` seconds that a time lies in."""
+        return int(time * self.choice.rate + 1e-6)
+
+
+class Sampling:
+    """Iterate once over the samples of a stretch; `most`: so many cells at the most, then ffmpeg stops.
+
+    Of each cell of the media, its first frame is taken if it lies in the stretch: stretches that touch give together
+    what one over all of them gives. `ending` tells afterwards how it went. Raises as `Ffmpeg.stream`.
     """
 
-    def __init__(
-        self, path: Path, info: MediaInfo, stretch: Stretch, ffmpeg: Ffmpeg, *, origin: float, rate: float, side: int
-    ) -> None:
-        self._path = path
-        self._info = info
+    def __init__(self, film: Film, stretch: Stretch, *, most: int | None = None) -> None:
+        self._film = film
         self._stretch = stretch
-        self._ffmpeg = ffmpeg
-        self._origin = round(origin * _MICROSECONDS)
-        self._grid = Grid(origin=origin, rate=rate)
-        assert info.video is not None, "who asks for frames has looked whether there are any"
-        self._size = even(*pictures.fitted(info.video.width, info.video.height, side))
+        self._most = most
+        self._size = film.size
+        self._origin = round(film.info.origin * _MICROSECONDS)
         self._times: deque[tuple[int, int]] = deque()
         self._line = b""
-        self.shown_until = stretch.start  #: when the last frame stops being shown, in seconds of the media
         self.ending = Ending()
 
-    def __iter__(self) -> Generator[Frame, None, None]:
+    def __iter__(self) -> Generator[Sample, None, None]:
         width, height = self._size
         num_bytes = 3 * width * height
         held = bytearray()
@@ -62,30 +96,38 @@ class Sampling:
             while len(held) >= num_bytes and self._times:
                 time, duration = self._times.popleft()
                 if self._stretch.start <= time / _MICROSECONDS < self._stretch.end:
-                    self.shown_until = (time + duration) / _MICROSECONDS
-                    image = Image.frombytes("RGB", self._size, bytes(held[:num_bytes]))
-                    yield Frame(time=time / _MICROSECONDS, image=pictures.jpeg(image))
+                    image = Image.frombytes("RGB", self._size, memoryview(held)[:num_bytes])
+                    yield Sample(time / _MICROSECONDS, (time + duration) / _MICROSECONDS, image)
                 del held[:num_bytes]
 
     def _chunks(self, frame_bytes: int) -> Iterator[bytes]:
         """What ffmpeg writes; at the end nothing once more, for frames whose times came last."""
-        lead = _LEAD if self._info.demuxer in WITHOUT_KEY_FRAMES else _AROUND
-        first_cell = int(self._stretch.start * self._grid.rate + 1e-6)
-        start = max(0.0, first_cell / self._grid.rate - lead)
-        length = self._stretch.end - start + _AROUND
+        film, stretch = self._film, self._stretch
+        first_cell = film.cell(stretch.start)
+        lead = LEAD if film.info.demuxer in WITHOUT_KEY_FRAMES else _AROUND
+        start = max(0.0, first_cell / film.choice.rate - lead)
+        length = stretch.end - start + _AROUND
         argv = arguments.frames(
-            self._ffmpeg.ffmpeg,
-            self._path,
-            self._info.demuxer,
-            start,
-            length,
-            grid=self._grid,
-            size=self._size,
-            sound=None if self._info.audio is None else self._info.audio.index,
+            film.ffmpeg.ffmpeg, film.path, film.info.demuxer, start, length, asked=self._asked(first_cell)
         )
-        most = int(length * self._grid.rate) + _SPARE_FRAMES
-        yield from self._ffmpeg.stream(argv, most * frame_bytes, self.ending, self._note)
+        most = min(self._most or int(length * film.choice.rate) + _SPARE_FRAMES, 10**9)
+        yield from film.ffmpeg.stream(argv, most * frame_bytes, self.ending, self._note)
         yield b""
+
+    def _asked(self, first_cell: int) -> Frames:
+        film = self._film
+        mapped = film.video.transfer != "sdr" and film.is_flattened
+        return Frames(
+            stream=film.video.index,
+            origin=film.info.origin,
+            rate=film.choice.rate,
+            first_cell=first_cell,
+            filters=filters.shown(film.video, self._size, film.limits.image_fit, tone_mapping=mapped),
+            is_turned=film.video.turn != "none",
+            keys_only=film.choice.mode == "keyframes",
+            most=self._most,
+            sound=None if film.info.audio is None else film.info.audio.index,
+        )
 
     def _note(self, data: bytes) -> None:
         """Read the lines that tell the times: stream, time of decoding, time of showing, length, and what is not used.

@@ -29,6 +29,29 @@ def distance(one: Look, other: Look) -> float:
     return float(np.abs(one - other).mean())
 
 
-def is_cut(before: Look, after: Look) -> bool:
-    """Whether a new scene begins between two frames."""
-    return distance(before, after) > _CUT
+class Scenes:
+    """Tells which of the frames that are shown to it, one for each cell of 1/`rate` seconds, are taken.
+
+    A frame is taken when it does not look like that of the cell before it or when that cell has none (a video that
+    stood still goes on with something new), and when it is the first in a stretch of `every` seconds of the media.
+    So no more than two cells decide, and it does not matter where one began to look.
+    """
+
+    def __init__(self, rate: float, every: float) -> None:
+        self._rate = rate
+        self._every = every
+        self._before: tuple[float, Look] | None = None
+
+    def takes(self, time: float, image: Image.Image) -> bool:
+        """Whether the frame that is shown at `time`, in seconds of the media, is taken."""
+        before, seen = self._before, look(image)
+        self._before = time, seen
+        if before is None or _number(time, self._rate) > _number(before[0], self._rate) + 1:
+            return True
+        is_due = _number(time, 1 / self._every) > _number(before[0], 1 / self._every)
+        return is_due or distance(before[1], seen) > _CUT
+
+
+def _number(time: float, rate: float) -> int:
+    """Of the cell of 1/`rate` seconds that a time lies in."""
+    return int(time * rate + 1e-6)

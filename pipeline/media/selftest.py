@@ -34,6 +34,14 @@ def resampler(ffmpeg: Ffmpeg) -> str:
     raise WorldError(f"{ffmpeg.ffmpeg} cannot decode a second of sound: {evidence}")
 
 
+@cache
+def tone_mapping(ffmpeg: Ffmpeg) -> bool:
+    """Whether this ffmpeg was built with what brings HDR down to SDR. Asked once per process."""
+    listed, _ = ffmpeg.run(arguments.filters(ffmpeg.ffmpeg), _MAX_BYTES)
+    names = {words[1] for line in listed.decode("utf-8", "replace").splitlines() if len(words := line.split()) > 2}
+    return {"zscale", "tonemap"} <= names
+
+
 def self_test(ffmpeg: Ffmpeg) -> dict[str, str]:
     """Versions of both programs and the resampler at hand. Raises WorldError when a program is unusable or unsafe."""
     try:

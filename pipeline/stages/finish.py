@@ -23,6 +23,7 @@ from pipeline.job import (
     Work,
 )
 from pipeline.limits import within
+from pipeline.media.choice import parse
 from pipeline.stages import Ports
 from pipeline.stages.captions import timeline
 from pipeline.stages.completion import Place, Survey, due, read_job, survey
@@ -88,7 +89,7 @@ def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
     """The finished document, as a function of what the bucket holds."""
     if isinstance(seen.prepared, Failure):
         return bare_result(job, seen.prepared)
-    segments = timeline(_segments(seen, answers), step=1 / (job.options.frames_per_second or 1))
+    segments = timeline(_segments(seen, answers), step=_gap(seen))
     failures = tuple(_failures(seen, answers))
     status = _status(seen, segments, failures)
     answered = [answer for answer in answers.values() if isinstance(answer, Answer)]
@@ -106,6 +107,11 @@ def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
         failures=failures,
         provenance=_provenance(job, answered, failures),
     )
+
+
+def _gap(seen: Survey) -> float:
+    """Seconds from one frame that is looked at to the next."""
+    return parse(seen.prepared.frames).gap if isinstance(seen.prepared, Windows) else 1.0
 
 
 def bare_result(job: Job, failure: Failure) -> Result:

@@ -10,9 +10,11 @@ from pipeline.engines import Capabilities
 from pipeline.job import Job, Kind, MediaInfo, Options, Window, Windows
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.cache import MediaCache
+from pipeline.media.choice import chosen, parse
 from pipeline.media.description import refuse_frames
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.frames import FrameCut
+from pipeline.media.packets import measured
 from pipeline.media.pieces import (
     AnimationPieces,
     FramePieces,
@@ -24,6 +26,7 @@ from pipeline.media.pieces import (
     TextPieces,
 )
 from pipeline.media.probe import probe
+from pipeline.media.sampling import Film
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Cutting, Video
 from pipeline.store import ObjectStore
@@ -41,16 +44,21 @@ class Source(Protocol):
         raise NotImplementedError
 
 
-def look(path: Path, task: Task, options: Options, ffmpeg: Ffmpeg, rate: float) -> tuple[MediaInfo, tuple[Kind, ...]]:
-    """What a file is, and what a task cuts it into. `rate`: frames of each second, if the options do not say.
+def look(path: Path, task: Task, options: Options, ffmpeg: Ffmpeg, video: Video) -> tuple[MediaInfo, tuple[Kind, ...]]:
+    """What a file is, and what a task cuts it into. `video`: what the options do not say.
 
     Raises PermanentError, in plain words, when the file is none that the task can take, or is beyond a limit.
     """
-    info = probe(path, ffmpeg)
+    info = probe(path, ffmpeg, video_stream=options.video_stream)
     kinds = task.kinds(info, options)
-    if not {"frames", "scene"}.isdisjoint(kinds):
-        refuse_frames(info, options.frames_per_second or rate, ffmpeg.limits)
+    if is_seen(kinds):
+        refuse_frames(info, chosen(options.frames, video, info).rate, ffmpeg.limits)
     return info, kinds
+
+
+def is_seen(kinds: tuple[Kind, ...]) -> bool:
+    """Whether frames are looked at."""
+    return not {"frames", "scene"}.isdisjoint(kinds)
 
 
 class MediaSource:
@@ -70,36 +78,40 @@ class MediaSource:
         self._cache = cache
         self._ffmpeg = ffmpeg
         self._window_seconds = cutting.window_seconds
-        self._rate = video.frames_per_second
+        self._video = video
         images = min(engine.limits.images, video.frames_per_segment)
         self._limits = engine.limits.model_copy(update={"images": images})
 
     def prepare(self, job: Job) -> Windows:
         task = tasks.named(job.task)
         with self._local(job) as path:
-            info, kinds = look(path, task, job.options, self._ffmpeg, self._rate)
+            info, kinds = look(path, task, job.options, self._ffmpeg, self._video)
+            choice = chosen(job.options.frames, self._video, info)
+            if is_seen(kinds):
+                info = measured(path, info, choice, self._ffmpeg)
             windows = choose_windows(path, info, self._window_seconds, self._ffmpeg)
-        return Windows(media=info, kinds=kinds, limits=self._limits, windows=windows, fold=task.fold(info))
+        fold = task.fold(info)
+        return Windows(media=info, kinds=kinds, limits=self._limits, frames=str(choice), windows=windows, fold=fold)
 
     @contextmanager
     def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Pieces]:
-        rate = job.options.frames_per_second or self._rate
         with self._local(job) as path:
-            yield MediaCut([self._pieces(path, kind, windows, window, rate) for kind in windows.kinds])
+            yield MediaCut([self._pieces(path, kind, windows, window) for kind in windows.kinds])
 
-    def _pieces(self, path: Path, kind: Kind, windows: Windows, window: Window, rate: float) -> Pieces:
+    def _pieces(self, path: Path, kind: Kind, windows: Windows, window: Window) -> Pieces:
         """The pieces of one kind. Of several kinds, the first one tells how much of the media is done."""
         info, limits, counts = windows.media, windows.limits, kind == windows.kinds[0]
+        film = Film(path, info, parse(windows.frames), limits, self._ffmpeg)
         match kind:
             case "sound":
                 clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg)
                 return SoundPieces(clips, counts=counts)
             case "frames" if info.is_animation:
-                return AnimationPieces(path, info, limits, self._ffmpeg.limits, rate=rate, counts=counts)
+                return AnimationPieces(path, info, limits, self._ffmpeg.limits, rate=film.choice.rate, counts=counts)
             case "frames":
-                return FramePieces(self._frames(path, windows, window, rate), counts=counts)
+                return FramePieces(FrameCut(film, window), counts=counts)
             case "scene":
-                frames = self._frames(path, windows, window, rate)
+                frames = FrameCut(film, window)
                 sound = WindowSound(path, info, window, self._ffmpeg)
                 most, clip_seconds = limits.images, limits.clip_seconds
                 return ScenePieces(frames, sound, window.start, most=most, clip_seconds=clip_seconds)
@@ -109,12 +121,6 @@ class MediaSource:
                 return TextPieces(path, info, limits.text_characters, self._ffmpeg.limits)
             case "fold":
                 raise ValueError("a fold is made from answers, not cut from media")
-
-    def _frames(self, path: Path, windows: Windows, window: Window, rate: float) -> FrameCut:
-        limits = windows.limits
-        return FrameCut(
-            path, windows.media, window, self._ffmpeg, rate=rate, most=limits.images, side=limits.image_pixels
-        )
 
     @contextmanager
     def _local(self, job: Job) -> Iterator[Path]:

@@ -47,7 +47,7 @@ def test_a_fleet_and_one_process_give_the_same_bytes_and_the_right_words(tmp_pat
 def test_every_task_goes_through_one_mill(tmp_path: Path) -> None:
     at = ("--data-dir", tmp_path / "data", "--in-process")
     slides = slide_show(tmp_path / "slides.mp4", seed=5, num_slides=4)
-    (shown,) = run("--task", "caption", "--speech", "--frames-per-second", 0.25, *at, tmp_path / "slides.mp4")
+    (shown,) = run("--task", "caption", "--speech", "--frames", "fps=0.25", *at, tmp_path / "slides.mp4")
     seen = [segment["text"] for segment in shown["segments"] if segment["kind"] == "frames"]
     heard = " ".join(segment["text"] for segment in shown["segments"] if segment["kind"] == "sound")
     assert ", ".join(seen) == ", ".join(slide.caption for slide in slides)

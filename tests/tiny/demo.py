@@ -41,7 +41,7 @@ def main() -> None:
         (job,) = reelmill("run", "--task", "translate", "--to", "German", folder / "digits.mp3")
         german = [translated(tuple(phrase.split()), "German") for phrase in said]
         _compared("translate --to German", german, job["text"])
-        (job,) = reelmill("run", "--task", "caption", "--speech", "--frames-per-second", "0.25", folder / "slides.mp4")
+        (job,) = reelmill("run", "--task", "caption", "--speech", "--frames", "fps=0.25", folder / "slides.mp4")
         seen = " ".join(part["text"] for part in job["segments"] if part["kind"] == "frames")
         heard = " ".join(part["text"] for part in job["segments"] if part["kind"] == "sound")
         _compared("caption --speech: eight slides, what is seen", [slide.caption for slide in slides], seen)

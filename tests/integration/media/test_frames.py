@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import PermanentError
-from pipeline.job import Window
+from pipeline.job import SegmentLimits, Window
 from pipeline.media import arguments
+from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.frames import FrameCut, FrameGroup
 from pipeline.media.probe import probe
+from pipeline.media.sampling import Film
 from pipeline.payload import Frame
 from tests.media_samples import beeps, encode, write_wav
 
@@ -53,7 +55,8 @@ def films(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> dict[str,
 def sampled(
     path: Path, ffmpeg: Ffmpeg, window: Window = WHOLE, *, rate: float = 1.0, most: int = 4, side: int = 64
 ) -> tuple[FrameCut, list[FrameGroup]]:
-    frame_cut = FrameCut(path, probe(path, ffmpeg), window, ffmpeg, rate=rate, most=most, side=side)
+    limits = SegmentLimits(images=most, image_pixels=side)
+    frame_cut = FrameCut(Film(path, probe(path, ffmpeg), Choice("fps", rate), limits, ffmpeg), window)
     return frame_cut, list(frame_cut)
 
 
@@ -212,7 +215,7 @@ def test_a_video_that_hid_its_length_is_stopped_at_the_limit(films: dict[str, Pa
 
     path = films["even.mp4"]
     strict = replace(ffmpeg, limits=ffmpeg.limits.model_copy(update={"duration_seconds": 5}))
-    frame_cut = FrameCut(path, probe(path, ffmpeg), WHOLE, strict, rate=2, most=4, side=64)
+    frame_cut = FrameCut(Film(path, probe(path, ffmpeg), Choice("fps", 2.0), SegmentLimits(), strict), WHOLE)
     with pytest.raises(PermanentError, match="it holds more than 5 s of video"):
         list(frame_cut)
 
@@ -220,7 +223,7 @@ def test_a_video_that_hid_its_length_is_stopped_at_the_limit(films: dict[str, Pa
 def test_frames_of_a_playlist_are_not_read(films: dict[str, Path], tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     path = tmp_path / "hostile.mp4"
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile:{films['a.ts']}\n#EXT-X-ENDLIST\n")
-    grid = arguments.Grid(origin=0.0, rate=1.0)
+    asked = arguments.Frames(stream=0, origin=0.0, rate=1.0, first_cell=0, filters=())
     for demuxer in ("mov", "matroska", "mpegts", "avi"):
-        argv = arguments.frames(ffmpeg.ffmpeg, path, demuxer, 0, 2, grid=grid, size=(32, 32), sound=None)
+        argv = arguments.frames(ffmpeg.ffmpeg, path, demuxer, 0, 2, asked=asked)
         assert ffmpeg.run(argv, 1_000_000)[0] == b""

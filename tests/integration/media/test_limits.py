@@ -115,7 +115,7 @@ def test_what_is_beyond_a_limit_is_refused_with_the_setting_that_raises_it(
 
 
 def test_more_frames_a_second_are_more_frames_of_a_job(refusal: Callable[..., PipelineError]) -> None:
-    assert "frames of a job 60, allowed 59" in refusal("film", Limits(frames=59), frames_per_second=10).reason
+    assert "frames of a job 60, allowed 59" in refusal("film", Limits(frames=59), frames="fps=10").reason
 
 
 def test_a_process_that_takes_too_long_names_the_setting(refusal: Callable[..., PipelineError]) -> None:

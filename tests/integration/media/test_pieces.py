@@ -74,7 +74,7 @@ def film(tmp_path: Path, ffmpeg: Ffmpeg) -> Path:
 def test_frames_come_at_the_rate_asked_for_with_the_times_of_the_file(
     film: Path, source: MediaSource, ffmpeg: Ffmpeg
 ) -> None:
-    pieces = pieces_of(film, source, "caption", frames_per_second=0.5)
+    pieces = pieces_of(film, source, "caption", frames="fps=0.5")
     times = [frame.time for piece in pieces for frame in piece.payload.frames]
     command = [str(ffmpeg.ffprobe), "-v", "error", "-select_streams", "v:0", "-show_entries", "frame=pts_time"]
     probed = subprocess.run([*command, "-of", "json", str(film)], capture_output=True, check=True)
@@ -125,7 +125,7 @@ def test_a_segment_has_no_more_pictures_than_the_engine_and_the_settings_allow(f
 
 
 def test_the_sound_of_the_scenes_is_the_sound_of_the_film(film: Path, source: MediaSource, ffmpeg: Ffmpeg) -> None:
-    pieces = pieces_of(film, source, "ask", question="What?", frames_per_second=0.9)
+    pieces = pieces_of(film, source, "ask", question="What?", frames="fps=0.9")
     whole = b"".join(Pcm(film, probe(film, ffmpeg), 0, None, ffmpeg))
     assert b"".join(piece.payload.pcm for piece in pieces) == whole
     for piece in pieces[:-1]:
@@ -151,16 +151,18 @@ def _byte(seconds: float) -> int:
 MEMORY = """
 import re, resource, sys
 from pathlib import Path
-from pipeline.job import Window
+from pipeline.job import SegmentLimits, Window
 from pipeline.media.audio import WindowSound
+from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.frames import FrameCut
 from pipeline.media.pieces import ScenePieces
 from pipeline.media.probe import probe
+from pipeline.media.sampling import Film
 from pipeline.settings import Settings
 ffmpeg, path = Ffmpeg.locate(Settings()), Path(sys.argv[1])
 info, window = probe(path, ffmpeg), Window(index=0, start=0, end=None)
-frames = FrameCut(path, info, window, ffmpeg, rate=2, most=8, side=768)
+frames = FrameCut(Film(path, info, Choice("fps", 2.0), SegmentLimits(images=8), ffmpeg), window)
 pieces = ScenePieces(frames, WindowSound(path, info, window, ffmpeg), 0.0, most=8, clip_seconds=30)
 for piece in pieces: pass
 # A process inherits the peak of getrusage from the one that started it; this one is its own.
