@@ -15,6 +15,7 @@ from pipeline.fleet import open_ports
 from pipeline.job import Work
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.vad import detector
 from pipeline.settings import Sandbox, Settings
 from pipeline.stages import Ports
 from pipeline.stages.attempt import attempt
@@ -39,6 +40,7 @@ def media_source(settings: Settings, store: ObjectStore) -> MediaSource:
         cutting=settings.cutting,
         video=settings.video,
         engine=engines.create(settings.engine).capabilities,
+        detect=detector(settings.speech),
     )
 
 
@@ -51,6 +53,7 @@ def run(settings: Settings) -> None:
     """Serve the prepare, cut and finish queues until told to stop. Raises WorldError where it is not safe to."""
     settings = settings.model_copy(update={"sandbox": sandbox_of_a_fleet(settings.sandbox)})
     Ffmpeg.locate(settings).self_test()
+    detector(settings.speech)  # tells now, not in the first job, that there is none
     app = worker_app(settings)
 
     @cache

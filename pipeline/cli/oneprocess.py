@@ -13,6 +13,7 @@ from pipeline.job import Result
 from pipeline.ledger import MemoryLedger
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.vad import detector
 from pipeline.producer import Producer
 from pipeline.serving import Serving
 from pipeline.settings import Settings
@@ -35,6 +36,7 @@ def run_here(
         cutting=settings.cutting,
         video=settings.video,
         engine=engine.capabilities,
+        detect=detector(settings.speech),
     )
     ledger = MemoryLedger()
     serving = Serving(engine, on_lost=_give_up)

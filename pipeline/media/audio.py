@@ -9,6 +9,7 @@ from pipeline.media.cutting import Segmenter, SpeechClip
 from pipeline.media.description import longest, promised_end, too_long
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm
+from pipeline.media.vad import Detector
 
 _TOLERANCE = 1.0  # seconds that a header may promise too much
 
@@ -54,9 +55,17 @@ class WindowSound:
 class WindowCut:
     """Iterate once for the clips of speech of a window. Raises as its `sound`, which tells afterwards how it went."""
 
-    def __init__(self, path: Path, info: MediaInfo, window: Window, clip_seconds: float, ffmpeg: Ffmpeg) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: MediaInfo,
+        window: Window,
+        clip_seconds: float,
+        ffmpeg: Ffmpeg,
+        detect: Detector | None = None,
+    ) -> None:
         self.sound = WindowSound(path, info, window, ffmpeg)
-        self._segmenter = Segmenter(window.start, clip_seconds)
+        self._segmenter = Segmenter(window.start, clip_seconds, detect)
 
     def __iter__(self) -> Iterator[SpeechClip]:
         for chunk in self.sound:

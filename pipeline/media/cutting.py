@@ -1,32 +1,23 @@
-"""Cut a stream of sound into clips of speech: drop long silence, pack the rest, never cut inside a word near a silence.
+"""Cut a stream of sound into clips of speech: pack them full, drop the silence between them, never cut inside a word.
 
-Pure: bytes in, clips out, at most about 90 s of sound held. The clips do not depend on how the stream is chunked.
+Pure: bytes in, clips out, at most about two minutes of sound held. How the stream is chunked makes no difference.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.job import SAMPLE_RATE
-from pipeline.media.levels import (
-    FRAME_BYTES,
-    FRAMES_PER_SECOND,
-    Active,
-    Levels,
-    levels,
-    quietest,
-    silences,
-    threshold,
-)
+from pipeline.media.levels import FRAME_BYTES, FRAMES_PER_SECOND, Levels, levels, pause_frames, threshold
+from pipeline.media.packing import Heard, next_clip
+from pipeline.media.vad import Detector, voice
 
-# All in frames of 20 ms.
 _BLOCK = 10 * FRAMES_PER_SECOND  # frames that share one threshold
 _BLOCKS_BEFORE, _BLOCKS_AFTER = 3, 2  # around a block, that its threshold is taken from
-_MARGIN = 10  # kept around speech
-_GAP = 10  # shortest silence to cut in; a shorter one is part of a word
-_LONG_GAP = 200  # a silence that ends a clip
-_SHORTEST = 6  # a clip is never shorter, unless the sound is
+_MARGIN = 10  # frames kept of silence, in case speech follows
+_LEAD = 25  # frames that the detector hears before the first one it is asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,47 +29,21 @@ class SpeechClip:
     pcm: bytes
 
 
-def next_cut(active: Active, sound: Levels, limit: int, *, is_last: bool) -> tuple[int, int] | None:
-    """First and one-past-last frame of the first clip in `active`, at most `limit` frames long; None without one.
-
-    None also means that more must be known to decide, unless `is_last`: then the sound ends where the array ends.
-    """
-    known = len(active)
-    speech = np.flatnonzero(active)
-    if not len(speech):
-        return None
-    begin, last = int(speech[0]), int(speech[-1])
-    start = max(0, begin - _MARGIN)
-    end = start + limit
-    gaps = [(first, stop) for first, stop in silences(active) if begin < first <= end and stop - first >= _GAP]
-    for first, stop in gaps:
-        if stop - first >= _LONG_GAP:
-            return start, _end_in_gap(first, stop, end)
-    if is_last and last < end:
-        return start, min(last + 1 + _MARGIN, known, end)
-    if not is_last and known < end + 2 * _MARGIN:
-        return None
-    if gaps:
-        return start, _end_in_gap(*gaps[-1], end)
-    latest = min(end, known - _SHORTEST) if is_last else end
-    return start, quietest(sound, start + 2 * limit // 3, latest + 1)
-
-
-def _end_in_gap(first: int, stop: int, end: int) -> int:
-    """Where a clip ends whose last word is followed by the gap [first, stop): each side keeps its share of the gap."""
-    return min(first + min(stop - first, 2 * _MARGIN) // 2, end)
-
-
 class Segmenter:
-    """Feed it PCM, take clips. `start` is the time of the first sample in seconds."""
+    """Feed it PCM, take clips. `start` is the time of the first sample in seconds.
 
-    def __init__(self, start: float, clip_seconds: float) -> None:
+    `detect` is asked where levels do not tell whether somebody speaks; without it they alone must do.
+    """
+
+    def __init__(self, start: float, clip_seconds: float, detect: Detector | None = None) -> None:
         self._start = start
+        self._detect = detect
         self._limit = int(clip_seconds * FRAMES_PER_SECOND + 1e-6)
         self._base = 0  # number of the first frame that is held
         self._pcm = bytearray()  # from there on
         self._levels = np.empty(0, np.float32)  # from there on, as far as measured
         self._active = np.empty(0, np.bool_)  # from there on, as far as decided
+        self._needed = np.empty(0, np.int16)  # as many: see `Heard`
         self._blocks: list[Levels] = []  # the last ones measured
         self._undecided = 0  # how many of them have no threshold yet
 
@@ -111,17 +76,27 @@ class Segmenter:
     def _decide(self) -> None:
         """Which frames of the oldest undecided block are active."""
         block = len(self._blocks) - self._undecided
-        around = self._blocks[max(0, block - _BLOCKS_BEFORE) : block + 1 + _BLOCKS_AFTER]
-        active = self._blocks[block] > threshold(np.concatenate(around))
+        around = np.concatenate(self._blocks[max(0, block - _BLOCKS_BEFORE) : block + 1 + _BLOCKS_AFTER])
+        active = self._blocks[block] > threshold(around)
         self._active = np.concatenate((self._active, active))
+        self._needed = np.concatenate((self._needed, np.full(len(active), pause_frames(around), np.int16)))
         self._undecided -= 1
 
     def _cut(self, *, is_last: bool) -> Iterator[SpeechClip]:
-        while found := next_cut(self._active, self._levels, self._limit, is_last=is_last):
+        speaks = None if self._detect is None else self._voice
+        while found := next_clip(self._heard(), self._limit, speaks, is_last=is_last):
             yield self._clip(*found)
             self._drop(found[1])
         if not is_last and not self._active.any():
             self._drop(max(0, len(self._active) - _MARGIN))
+
+    def _heard(self) -> Heard:
+        return Heard(self._active, self._levels, self._needed)
+
+    def _voice(self, first: int, end: int) -> NDArray[np.float32]:
+        assert self._detect is not None, "it is asked only if there is one"
+        begin = max(0, first - _LEAD)
+        return voice(self._detect, self._pcm[begin * FRAME_BYTES : end * FRAME_BYTES])[first - begin :]
 
     def _clip(self, first: int, end: int) -> SpeechClip:
         pcm = bytes(self._pcm[first * FRAME_BYTES : end * FRAME_BYTES])
@@ -133,3 +108,4 @@ class Segmenter:
         del self._pcm[: frames * FRAME_BYTES]
         self._levels = self._levels[frames:]
         self._active = self._active[frames:]
+        self._needed = self._needed[frames:]

@@ -7,9 +7,11 @@ from pathlib import Path
 from pipeline.job import MediaInfo, Window
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.levels import FRAMES_PER_SECOND, levels, quietest, silences, threshold
+from pipeline.media.levels import FRAMES_PER_SECOND, levels, pause_frames, quietest, silences, threshold
+from pipeline.media.packing import unvoiced
 from pipeline.media.pcm import Pcm
 from pipeline.media.probe import estimated_length
+from pipeline.media.vad import Detector, voice
 
 _SEARCH = 5  # seconds on each side of a border in which a silence is looked for
 _UNCUT = 1.5  # windows that a file may be long and still be one
@@ -19,7 +21,9 @@ _WITHOUT_INDEX = frozenset({"mp3", "aac", "ac3", "eac3", "amr"})
 _MAX_WITHOUT_INDEX = 6
 
 
-def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: Ffmpeg) -> tuple[Window, ...]:
+def choose_windows(
+    path: Path, info: MediaInfo, window_seconds: float, ffmpeg: Ffmpeg, detect: Detector | None = None
+) -> tuple[Window, ...]:
     """The windows of a file: they touch, the first starts at 0, the last is open, because a length may be wrong.
 
     Decodes 10 s of sound around each border, which is why borders are decided here once and then stored. The borders
@@ -32,10 +36,14 @@ def choose_windows(path: Path, info: MediaInfo, window_seconds: float, ffmpeg: F
     if info.demuxer in _WITHOUT_INDEX:
         window_seconds = max(window_seconds, length / _MAX_WITHOUT_INDEX)
     nominal = nominal_borders(length, window_seconds)
-    return _between(_in_silences(path, info, nominal, ffmpeg) if info.audio else [float(border) for border in nominal])
+    if info.audio is None:
+        return _between([float(border) for border in nominal])
+    return _between(_in_silences(path, info, nominal, ffmpeg, detect))
 
 
-def _in_silences(path: Path, info: MediaInfo, nominal: Sequence[int], ffmpeg: Ffmpeg) -> list[float]:
+def _in_silences(
+    path: Path, info: MediaInfo, nominal: Sequence[int], ffmpeg: Ffmpeg, detect: Detector | None
+) -> list[float]:
     """The borders moved to where nobody speaks."""
     around = min(_SEARCH, nominal[0] // 3) if nominal else 0
     borders: list[float] = []
@@ -43,7 +51,7 @@ def _in_silences(path: Path, info: MediaInfo, nominal: Sequence[int], ffmpeg: Ff
         pcm = b"".join(Pcm(path, info, border - around, 2 * around, ffmpeg))
         if not pcm:
             break  # the file ends before its header says: the last window will tell
-        borders.append(round(border - around + place_border(pcm), 3))
+        borders.append(round(border - around + place_border(pcm, detect), 3))
     return borders
 
 
@@ -63,15 +71,22 @@ def nominal_borders(length: float, window_seconds: float) -> tuple[int, ...]:
     return tuple(round(length * number / count) for number in range(1, count))
 
 
-def place_border(pcm: bytes) -> float:
+def place_border(pcm: bytes, detect: Detector | None = None) -> float:
     """Seconds from the start of s16le PCM to the best place for a border, on a 20 ms frame.
 
-    That is the middle of the longest silence, of equals the one nearest to the middle; without one, the quietest place.
+    That is the middle of the longest pause, of equals the one nearest to the middle; without one, the last place at
+    which `detect` hears nobody. Without `detect`, shorter silences count, and then the quietest place.
     """
     sound = levels(pcm)
     middle = len(sound) / 2
-    gaps = [gap for gap in silences(sound > threshold(sound)) if gap[1] - gap[0] >= FRAMES_PER_SECOND // 5]
-    if not gaps:
+    shortest = FRAMES_PER_SECOND // 5 if detect is None else pause_frames(sound)
+    gaps = [gap for gap in silences(sound > threshold(sound)) if gap[1] - gap[0] >= shortest]
+    if gaps:
+        first, end = max(gaps, key=lambda gap: (gap[1] - gap[0], -abs(sum(gap) / 2 - middle)))
+        return (first + end) // 2 / FRAMES_PER_SECOND
+    if detect is None:
         return quietest(sound, 0, len(sound)) / FRAMES_PER_SECOND
-    first, end = max(gaps, key=lambda gap: (gap[1] - gap[0], -abs(sum(gap) / 2 - middle)))
-    return (first + end) // 2 / FRAMES_PER_SECOND
+    probabilities = voice(detect, pcm)
+    margin = FRAMES_PER_SECOND // 2
+    place, _ = unvoiced(lambda first, end: probabilities[first:end], margin, len(sound) - margin, len(sound))
+    return place / FRAMES_PER_SECOND

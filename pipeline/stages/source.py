@@ -27,6 +27,7 @@ from pipeline.media.pieces import (
 )
 from pipeline.media.probe import probe
 from pipeline.media.sampling import Film
+from pipeline.media.vad import Detector
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Cutting, Video
 from pipeline.store import ObjectStore
@@ -73,12 +74,15 @@ class MediaSource:
         cutting: Cutting,
         video: Video,
         engine: Capabilities,
+        detect: Detector | None = None,
     ) -> None:
+        """`detect` tells speech from other sound where levels do not."""
         self._store = store
         self._cache = cache
         self._ffmpeg = ffmpeg
         self._window_seconds = cutting.window_seconds
         self._video = video
+        self._detect = detect
         images = min(engine.limits.images, video.frames_per_segment)
         self._limits = engine.limits.model_copy(update={"images": images})
 
@@ -89,7 +93,7 @@ class MediaSource:
             choice = chosen(job.options.frames, self._video, info)
             if is_seen(kinds):
                 info = measured(path, info, choice, self._ffmpeg)
-            windows = choose_windows(path, info, self._window_seconds, self._ffmpeg)
+            windows = choose_windows(path, info, self._window_seconds, self._ffmpeg, self._detect)
         fold = task.fold(info)
         return Windows(media=info, kinds=kinds, limits=self._limits, frames=str(choice), windows=windows, fold=fold)
 
@@ -104,7 +108,7 @@ class MediaSource:
         film = Film(path, info, parse(windows.frames), limits, self._ffmpeg)
         match kind:
             case "sound":
-                clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg)
+                clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg, self._detect)
                 return SoundPieces(clips, counts=counts)
             case "frames" if info.is_animation:
                 return AnimationPieces(path, info, limits, self._ffmpeg.limits, rate=film.choice.rate, counts=counts)

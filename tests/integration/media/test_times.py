@@ -166,7 +166,7 @@ def test_the_default_stream_of_several_is_decoded(beeping: Path, tmp_path: Path,
     info = probe(path, ffmpeg)
     assert (info.audio.index, info.audio_streams) == (1, 2)
     _, clips = cut(path, info, WHOLE, ffmpeg)
-    assert len(clips) == 12
+    assert [clip.start for clip in clips] == pytest.approx([0.8, 30.8], abs=0.1)
 
 
 def test_cover_art_is_no_video(beeping: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
