@@ -56,6 +56,8 @@ class Options(Record):
     speech: bool = False  #: a video is captioned with what is said beside it
     frames: str | None = Field(None, max_length=40)  #: of a video, as `media/choice.py` reads it; None: by the settings
     video_stream: int | None = Field(None, ge=0)  #: number among those that are no cover art; None: the file's default
+    audio_stream: int | None = Field(None, ge=0)  #: number of the audio stream; None: the file's default
+    channels: Literal["mix", "split"] = "mix"  #: the channels of the sound as one, or a transcript of each
     variant: str | None = None  #: size of the model, or `auto`; None: the whole of it
 
 
@@ -87,6 +89,7 @@ class AudioStream(Record):
     codec: str
     sample_rate: int  #: Hz
     channels: int
+    language: str | None = None  #: as the file marks it
 
 
 class VideoStream(Record):
@@ -105,6 +108,18 @@ class VideoStream(Record):
     field: Literal["top", "bottom"] | None = None  #: of an interlaced video, the half of a frame that is shown first
     matrix: Literal["bt601", "bt709"] | None = None  #: of its colours, assumed; None: the file says
     transfer: Literal["sdr", "pq", "hlg"] = "sdr"  #: how its brightness is written
+
+
+class SubtitleStream(Record):
+    """Subtitles that a file brings along."""
+
+    index: int  #: position among the subtitle streams of the file
+    codec: str
+    is_text: bool  #: false for pictures of text
+    language: str | None = None  #: as the file names it, such as `eng`
+    title: str | None = None
+    output: str | None = None  #: name of the output that its text became
+    flags: tuple[str, ...] = ()  #: `decode_errors`, `unreadable`
 
 
 class PictureInfo(Record):
@@ -128,6 +143,7 @@ class MediaInfo(Record):
     video: VideoStream | None = None
     video_streams: int = 0  #: that are no cover art
     origin: Seconds = 0.0  #: the time, as written in the file, that counts as its start
+    subtitles: tuple[SubtitleStream, ...] = ()
     picture: PictureInfo | None = None
     encoding: str | None = None  #: of a text
     characters: int | None = None  #: of a text
@@ -185,6 +201,12 @@ class Segment(Record):
     kind: Kind = "sound"
     start: float
     end: float
+    channel: int | None = None  #: of the sound, from 1; None when all are mixed
+
+    @property
+    def speaker(self) -> str | None:
+        """Who is heard, as a transcript calls them."""
+        return None if self.channel is None else f"channel {self.channel}"
 
 
 class Plan(Record):
@@ -248,6 +270,7 @@ class TextSegment(Record):
     kind: Kind = "sound"  #: what the text was made from
     flags: tuple[str, ...] = ()  #: `missing`, `no_speech`, `suspect`, `quiet`, `clipped`, `cut_short`
     reason: str | None = None  #: why it is missing
+    speaker: str | None = None  #: `channel 1`, where the channels of the sound were kept apart
 
 
 class ResultMedia(Record):

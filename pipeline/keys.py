@@ -57,6 +57,11 @@ def transcript(job: str, suffix: str) -> str:
     return f"{job_prefix(job)}transcript.{suffix}"
 
 
+def subtitles(job: str, name: str) -> str:
+    """What a file brought along; `name` is made of numbers and a language."""
+    return f"{job_prefix(job)}{name}"
+
+
 def quarantine(job: str) -> str:
     return f"{QUARANTINE}{job}.json"
 

@@ -183,7 +183,8 @@ class Producer:
 
     def _taken_back(self, seen: Survey, *, everything: bool) -> Iterator[str]:
         yield from (keys.cancelled(seen.job), keys.quarantine(seen.job))
-        yield from outputs(seen.job).values()
+        brought = seen.prepared.media if everything and isinstance(seen.prepared, Windows) else None
+        yield from outputs(seen.job, brought).values()
         if everything or isinstance(seen.prepared, Failure):
             yield keys.windows(seen.job)
         num_windows = len(seen.prepared.windows) if isinstance(seen.prepared, Windows) else 0

@@ -158,6 +158,8 @@ class Limits(Group):
     """of a text document"""
     channel_samples: float = 24 * 3600 * 48_000 * 2
     """duration x sample rate x channels: how much a small file may blow up to."""
+    subtitle_bytes: int = 50_000_000
+    """of all the subtitles that one file brings along, as text"""
     result_bytes: int = 100_000_000
     """of all the answers that one job's result is made of"""
     process_seconds: float = 1800

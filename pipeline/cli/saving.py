@@ -19,7 +19,9 @@ def save(producer: Producer, result: Result, folder: Path, names: tuple[str, ...
     for name, key in result.outputs.items():
         if names and name not in names:
             continue
-        path = (folder / f"{file_stem(result)}.{formats.FORMATS[name].SUFFIX}").absolute()
+        # What is no format came with the media, and its name is that of a file.
+        suffix = formats.FORMATS[name].SUFFIX if name in formats.FORMATS else name
+        path = (folder / f"{file_stem(result)}.{suffix}").absolute()
         path.write_bytes(producer.read(key))
         paths[name] = str(path)
     return paths

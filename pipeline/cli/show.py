@@ -62,7 +62,7 @@ def print_result(result: Result, outputs: dict[str, str], console: Console) -> N
     for paragraph in _paragraphs(result.segments):
         console.print(paragraph, markup=False, highlight=False)
     for name, place in outputs.items():
-        console.print(f"  {name:<5}{place}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {name:<4} {place}", style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print()
 
 

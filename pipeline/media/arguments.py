@@ -55,11 +55,20 @@ def safety(demuxer: str) -> dict[str, str]:
 
 
 def decode(
-    binary: Path, path: Path, demuxer: str, stream: int, start: float, length: float, *, resampler: str, video: bool
+    binary: Path,
+    path: Path,
+    demuxer: str,
+    stream: int,
+    start: float,
+    length: float,
+    *,
+    resampler: str,
+    video: bool,
+    channels: int = 1,
 ) -> list[str]:
-    """Sound from `start` for `length` seconds as s16le, 16 kHz, mono, on standard output.
+    """Sound from `start` for `length` seconds as s16le, 16 kHz, `channels` interleaved, on standard output.
 
-    `stream` counts the audio streams. The first sample is that of `start`: silence stands for missing sound. This
+    One channel is all of them mixed, at a gain that cannot clip; else they are those of the file. `stream` counts the audio streams. The first sample is that of `start`: silence stands for missing sound. This
     takes two filters: soxr garbles the sound after a hole when it is asked to fill the hole itself.
     """
     # Even a seek to 0 loses the first frame of an mp4, whose time stamp lies before 0.
@@ -68,7 +77,7 @@ def decode(
     sound = media[f"a:{stream}"].filter("aresample", **{"async": 1, "first_pts": 0})
     sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[resampler])
     # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
-    outputs = [sound.output("pipe:1", format="s16le", ac=1, flush_packets=0)]
+    outputs = [sound.output("pipe:1", format="s16le", ac=channels, flush_packets=0)]
     if video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
@@ -106,6 +115,20 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
         outputs.append(media[f"a:{asked.sound}"].output("-", format="null", acodec="copy"))
     command = ffmpeg.merge_outputs(*outputs)
     command = command.global_args("-copyts", "-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
+    return _strings(command.compile(cmd=str(binary)))
+
+
+def subtitles(binary: Path, path: Path, demuxer: str, streams: list[int]) -> list[str]:
+    """The text of subtitle streams as WebVTT in one Matroska file, track by track in that order, on standard output.
+
+    Times count from the start of the file. `streams` counts the subtitle streams.
+    """
+    media = ffmpeg.input(source(path), **safety(demuxer))
+    texts = [media[f"s:{stream}"] for stream in streams]
+    # Matroska would move everything if one of the times lay before 0.
+    command = ffmpeg.output(
+        *texts, "pipe:1", format="matroska", avoid_negative_ts="disabled", **{"c:s": "webvtt"}
+    ).global_args("-nostdin", "-hide_banner", "-v", "error")
     return _strings(command.compile(cmd=str(binary)))
 
 

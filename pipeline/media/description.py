@@ -8,13 +8,14 @@ from typing import Any
 from pipeline.errors import LimitError, PermanentError
 from pipeline.job import AudioStream, MediaInfo, PictureInfo, VideoStream
 from pipeline.limits import holds_more, within
-from pipeline.media import video
+from pipeline.media import subtitles, video
 from pipeline.media.video import number
 from pipeline.settings import Limits
 
 #: Demuxers that read the length of the sound from a header. The others look for the last time stamp in the file,
 #: which says where a file ends but not whether it was longer once.
 _DECLARING = frozenset({"mov", "matroska", "wav", "w64", "aiff", "au", "caf", "flac", "mp3", "flv", "mxf", "asf"})
+_LONGEST_TAG = 35  # characters, of the longest registered language tag
 _ESTIMATED = "Estimating duration from bitrate"
 
 
@@ -58,8 +59,11 @@ class Description:
         return video.frame_rate(self.video or {})
 
 
-def read(output: bytes, notes: str, *, video_stream: int | None = None) -> Description:
-    """Read ffprobe's JSON and the notes it made. `video_stream`: the one to take, among those that are no cover art.
+def read(
+    output: bytes, notes: str, *, audio_stream: int | None = None, video_stream: int | None = None
+) -> Description:
+    """Read ffprobe's JSON and the notes it made. `audio_stream`: the one to take; `video_stream`, too, among those that
+    are no cover art.
 
     Raises PermanentError when there is nothing to decode, or no stream of that number.
     """
@@ -72,7 +76,7 @@ def read(output: bytes, notes: str, *, video_stream: int | None = None) -> Descr
     videos = tuple(stream for stream in streams if stream.get("codec_type") == "video" and not _is_picture(stream))
     if not audio and not videos:
         raise PermanentError("the file has no audio stream and no video stream", notes)
-    chosen = _choose(audio)
+    chosen = _choose(audio) if audio_stream is None else _asked(audio_stream, len(audio), "audio")
     chosen_video = _choose(videos) if video_stream is None else _asked(video_stream, len(videos), "video")
     container: dict[str, Any] = said.get("format", {})
     is_alone = len(audio) + len(videos) == 1
@@ -101,6 +105,7 @@ def info(description: Description, demuxer: str, duration: float | None) -> Medi
         video=seen,
         video_streams=len(description.videos),
         origin=description.origin,
+        subtitles=subtitles.streams(description.streams),
     )
 
 
@@ -168,7 +173,16 @@ def _audio(description: Description) -> AudioStream | None:
         raise PermanentError("the sound is in a codec that is not known here", str(stream.get("codec_tag_string", "")))
     if not rate or not channels:
         raise PermanentError("the file is broken: its header tells no sample rate or no channels")
-    return AudioStream(index=description.chosen, codec=codec, sample_rate=int(rate), channels=channels)
+    return AudioStream(
+        index=description.chosen, codec=codec, sample_rate=int(rate), channels=channels, language=_language(stream)
+    )
+
+
+def _language(stream: dict[str, Any]) -> str | None:
+    """The language that a stream is marked with; `und` means that it is not."""
+    tags = {name.lower(): value for name, value in stream.get("tags", {}).items()}
+    language = str(tags.get("language", "und")).strip()[:_LONGEST_TAG]
+    return None if language in ("", "und") else language
 
 
 def _video(description: Description) -> VideoStream | None:
@@ -198,7 +212,7 @@ def _choose(streams: tuple[dict[str, Any], ...]) -> int:
 
 
 def _asked(position: int, count: int, what: str) -> int:
-    """The position of a stream that was asked for. `what` streams there are: video."""
+    """The position of a stream that was asked for. `what` streams there are: audio, video."""
     if position >= count:
         has = f"has {count} {what} stream{'' if count == 1 else 's'}, counted from 0"
         raise PermanentError(f"there is no {what} stream number {position}: the file {has}")

@@ -10,6 +10,7 @@ from pipeline.job import (
     Failure,
     Job,
     Kind,
+    MediaInfo,
     Origin,
     Plan,
     Provenance,
@@ -103,7 +104,7 @@ def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
         text=_text(seen, segments, answers),
         folded=_last_fold(seen) is not None,
         segments=segments,
-        outputs=outputs(job.id, timed=seen.prepared is None or seen.prepared.media.is_timed),
+        outputs=outputs(job.id, None if seen.prepared is None else seen.prepared.media),
         failures=failures,
         provenance=_provenance(job, answered, failures),
     )
@@ -131,13 +132,18 @@ def bare_result(job: Job, failure: Failure) -> Result:
     )
 
 
-def outputs(job: str, *, timed: bool = True) -> dict[str, str]:
-    """Where each format of a finished job lies in the bucket. Captions are made only of what has times."""
-    return {
+def outputs(job: str, media: MediaInfo | None = None) -> dict[str, str]:
+    """Where each format of a finished job lies in the bucket. Captions are made only of what has times.
+
+    Beside them, the subtitles that its media brought along.
+    """
+    made = {
         name: keys.result(job) if name == "json" else keys.transcript(job, form.SUFFIX)
         for name, form in formats.FORMATS.items()
-        if timed or not form.TIMED
+        if media is None or media.is_timed or not form.TIMED
     }
+    brought = [stream.output for stream in media.subtitles if stream.output] if media is not None else []
+    return made | {name: keys.subtitles(job, name) for name in brought}
 
 
 def _last_fold(seen: Survey) -> Plan | Failure | None:

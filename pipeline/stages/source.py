@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import tasks
+from pipeline import keys, tasks
 from pipeline.engines import Capabilities
-from pipeline.job import Job, Kind, MediaInfo, Options, Window, Windows
+from pipeline.job import Job, Kind, MediaInfo, Options, SubtitleStream, Window, Windows
+from pipeline.media import subtitles
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.cache import MediaCache
 from pipeline.media.choice import chosen, parse
@@ -50,7 +51,7 @@ def look(path: Path, task: Task, options: Options, ffmpeg: Ffmpeg, video: Video)
 
     Raises PermanentError, in plain words, when the file is none that the task can take, or is beyond a limit.
     """
-    info = probe(path, ffmpeg, video_stream=options.video_stream)
+    info = probe(path, ffmpeg, audio_stream=options.audio_stream, video_stream=options.video_stream)
     kinds = task.kinds(info, options)
     if is_seen(kinds):
         refuse_frames(info, chosen(options.frames, video, info).rate, ffmpeg.limits)
@@ -93,9 +94,20 @@ class MediaSource:
             choice = chosen(job.options.frames, self._video, info)
             if is_seen(kinds):
                 info = measured(path, info, choice, self._ffmpeg)
+            info = info.model_copy(update={"subtitles": self._kept(job, path, info)})
             windows = choose_windows(path, info, self._window_seconds, self._ffmpeg, self._detect)
         fold = task.fold(info)
         return Windows(media=info, kinds=kinds, limits=self._limits, frames=str(choice), windows=windows, fold=fold)
+
+    def _kept(self, job: Job, path: Path, info: MediaInfo) -> tuple[SubtitleStream, ...]:
+        """The subtitles of a file, once their text is stored: the same bytes under the same keys, however often."""
+        kept: list[SubtitleStream] = []
+        for found in subtitles.read(path, info, self._ffmpeg):
+            if found.stream.output and found.document:
+                key = keys.subtitles(job.id, found.stream.output)
+                self._store.create(key, found.document, subtitles.CONTENT_TYPE)
+            kept.append(found.stream)
+        return tuple(kept)
 
     @contextmanager
     def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Pieces]:
