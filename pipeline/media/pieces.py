@@ -10,8 +10,10 @@ from typing import Protocol
 
 from pipeline.errors import PermanentError
 from pipeline.job import SAMPLE_RATE, Failure, MediaInfo, SegmentLimits
-from pipeline.media import animations, documents, pictures
+from pipeline.media import documents, picture_process
+from pipeline.media.animations import Shown
 from pipeline.media.audio import WindowCut, WindowSound
+from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.frames import FrameCut
 from pipeline.payload import BYTES_PER_SECOND, Frame, Payload, Piece
 from pipeline.settings import Limits
@@ -69,8 +71,9 @@ class SoundPieces(_Pieces):
 
     def __iter__(self) -> Iterator[Piece]:
         for clip in self._cut:
-            covers = _length(clip.start, clip.end) if self._counts else 0.0
-            yield Piece(clip.start, clip.end, Payload(kind="sound", pcm=clip.pcm, covers=covers))
+            # Of several channels each is a part of the same time.
+            covers = _length(clip.start, clip.end) / self._cut.channels if self._counts else 0.0
+            yield Piece(clip.start, clip.end, Payload(kind="sound", pcm=clip.pcm, covers=covers), clip.channel)
         self._learn(self._cut)
 
 
@@ -130,18 +133,18 @@ class ScenePieces(_Pieces):
 class PicturePieces(_Pieces):
     """The pictures of a picture file, page by page. The place of a picture is the number of its page, from 0 on."""
 
-    def __init__(self, path: Path, info: MediaInfo, engine: SegmentLimits, limits: Limits) -> None:
+    def __init__(self, path: Path, info: MediaInfo, engine: SegmentLimits, ffmpeg: Ffmpeg) -> None:
         assert info.picture is not None, "the media is a picture"
         self._path = path
         self._picture = info.picture
         self._engine = engine
-        self._limits = limits
+        self._ffmpeg = ffmpeg
         super().__init__(end=float(info.picture.pages - 1))
 
     def __iter__(self) -> Iterator[Piece]:
         name, engine = self._picture.format, self._engine
         for page in range(self._picture.pages):
-            found = pictures.read(self._path, name, engine.image_pixels, self._limits, engine.image_fit, page)
+            found = picture_process.read(self._path, name, engine.image_pixels, self._ffmpeg, engine.image_fit, page)
             self.flags = tuple(dict.fromkeys((*self.flags, *found.flags)))
             place = float(page)
             yield Piece(place, place, Payload(kind="picture", frames=(Frame(place, found.image),)))
@@ -154,16 +157,17 @@ class AnimationPieces(_Pieces):
     """
 
     def __init__(
-        self, path: Path, info: MediaInfo, engine: SegmentLimits, limits: Limits, *, rate: float, counts: bool
+        self, path: Path, info: MediaInfo, engine: SegmentLimits, ffmpeg: Ffmpeg, *, rate: float, counts: bool
     ) -> None:
         super().__init__()
         assert info.picture is not None, "the media came as a picture file"
         self._most = engine.images
         self._counts = counts
-        self._frames = animations.read(path, info.picture.format, rate, engine.image_pixels, limits, engine.image_fit)
+        name, side = info.picture.format, engine.image_pixels
+        self._frames = picture_process.animation(path, name, rate, side, ffmpeg, engine.image_fit)
 
     def __iter__(self) -> Iterator[Piece]:
-        held: list[animations.Shown] = []
+        held: list[Shown] = []
         for shown in self._readable():
             if len(held) == self._most:
                 yield self._piece(held)
@@ -172,7 +176,7 @@ class AnimationPieces(_Pieces):
             self.end = shown.end
         yield self._piece(held)
 
-    def _readable(self) -> Iterator[animations.Shown]:
+    def _readable(self) -> Iterator[Shown]:
         try:
             yield from self._frames
         except PermanentError as error:
@@ -180,7 +184,7 @@ class AnimationPieces(_Pieces):
                 raise
             self.missing = Failure(error="permanent", reason=error.reason, detail=error.detail)
 
-    def _piece(self, shown: Sequence[animations.Shown]) -> Piece:
+    def _piece(self, shown: Sequence[Shown]) -> Piece:
         start, end = shown[0].start, shown[-1].end
         frames = tuple(Frame(frame.start, frame.image) for frame in shown)
         covers = _length(start, end) if self._counts else 0.0

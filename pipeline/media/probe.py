@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.errors import PermanentError
 from pipeline.job import MediaInfo
 from pipeline.limits import within
-from pipeline.media import arguments, description, documents, pictures, sniff, wav
+from pipeline.media import arguments, description, documents, picture_process, sniff, wav
 from pipeline.media.description import Description
 from pipeline.media.ffmpeg import Ffmpeg
 
@@ -23,7 +23,7 @@ def probe(path: Path, ffmpeg: Ffmpeg, *, video_stream: int | None = None) -> Med
     recognised = sniff.recognise(head)
     match recognised.kind:
         case "picture":
-            return description.of_picture(pictures.describe(path, recognised.name, ffmpeg.limits))
+            return description.of_picture(picture_process.describe(path, recognised.name, ffmpeg))
         case "text":
             text = documents.read(path, recognised.name, ffmpeg.limits)
             return MediaInfo(kind="text", encoding=recognised.name, characters=len(text))

@@ -54,6 +54,10 @@ class Process:
         """Of the program, or of the bubblewrap around it; it is the number of the process group, too."""
         return self._popen.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
     def read(self, sinks: Mapping[IO[bytes], Sink], max_bytes: int) -> Iterator[bytes]:
         """Standard output until the process closes all pipes; what comes through the others goes to their sinks.
 

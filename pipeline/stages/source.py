@@ -123,7 +123,7 @@ class MediaSource:
                 clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg, self._detect)
                 return SoundPieces(clips, counts=counts)
             case "frames" if info.is_animation:
-                return AnimationPieces(path, info, limits, self._ffmpeg.limits, rate=film.choice.rate, counts=counts)
+                return AnimationPieces(path, info, limits, self._ffmpeg, rate=film.choice.rate, counts=counts)
             case "frames":
                 return FramePieces(FrameCut(film, window), counts=counts)
             case "scene":
@@ -132,7 +132,7 @@ class MediaSource:
                 most, clip_seconds = limits.images, limits.clip_seconds
                 return ScenePieces(frames, sound, window.start, most=most, clip_seconds=clip_seconds)
             case "picture":
-                return PicturePieces(path, info, limits, self._ffmpeg.limits)
+                return PicturePieces(path, info, limits, self._ffmpeg)
             case "text":
                 return TextPieces(path, info, limits.text_characters, self._ffmpeg.limits)
             case "fold":
