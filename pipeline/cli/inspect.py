@@ -8,7 +8,7 @@ from pipeline import __version__, engines
 from pipeline.cli import ALL_DONE, BROKEN_WORLD, show
 from pipeline.cli.connect import local_mode
 from pipeline.cli.options import DataDir, Json, load
-from pipeline.errors import ReelmillError
+from pipeline.errors import ReelmillError, WorldError
 from pipeline.settings import Settings
 
 
@@ -20,6 +20,7 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
     """Check everything the mill stands on, and say how to mend what is missing."""
     settings = load(data_dir)
     checks: dict[str, Callable[[Settings], str]] = {
+        "sandbox": _sandbox,
         "ffmpeg": _ffmpeg,
         "engine": _engine,
         "services": _services,
@@ -38,12 +39,30 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
     raise typer.Exit(ALL_DONE if all(row["ok"] for row in rows) else BROKEN_WORLD)
 
 
+def _sandbox(settings: Settings) -> str:
+    from pipeline.media import isolation
+
+    if settings.sandbox.mode == "off":
+        return "off, as set: media is decoded by programs that could reach everything this user can"
+    try:
+        sandbox = isolation.locate(settings.sandbox)
+        isolation.prove(sandbox)
+    except WorldError as error:
+        if settings.sandbox.mode == "required" or settings.s3.endpoint:
+            raise
+        return f"none, so that only your own media should be decoded here: {error}"
+    return f"{sandbox.bwrap}; a program inside tried to get out and could not"
+
+
 def _ffmpeg(settings: Settings) -> str:
+    from pipeline.media import versions
     from pipeline.media.ffmpeg import Ffmpeg
 
     ffmpeg = Ffmpeg.locate(settings)
     facts = ffmpeg.self_test()
-    return f"{ffmpeg.ffmpeg}; " + ", ".join(f"{name} {value}" for name, value in facts.items())
+    remarks = [versions.remark(program, facts[program]) for program in ("ffmpeg", "ffprobe")]
+    told = f"{ffmpeg.ffmpeg}; " + ", ".join(f"{name} {value}" for name, value in facts.items())
+    return "; ".join([told, *(remark for remark in remarks if remark)])
 
 
 def _engine(settings: Settings) -> str:

@@ -42,6 +42,13 @@ def animation(path: Path, name: str, rate: float, side: int, ffmpeg: Ffmpeg, fit
     return _found(_SHOWN, "animation", path, ffmpeg, name=name, rate=rate, side=side, fit=fit)
 
 
+def close(ffmpeg: Ffmpeg) -> None:
+    """End the processes that wait for pictures. The next picture starts one anew."""
+    idle = _idle(os.getpid(), ffmpeg.sandbox, ffmpeg.limits)
+    while idle:
+        idle.pop().end()
+
+
 @cache
 def _idle(process: int, sandbox: Sandbox | None, limits: Limits) -> list[Reader]:
     """Servers of this process that wait for work; a copy of the process, made by a fork, has its own."""

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError, PipelineError, WorldError
 from pipeline.job import SAMPLE_RATE
-from pipeline.media import arguments
+from pipeline.media import arguments, versions
 from pipeline.media.ffmpeg import Ffmpeg
 
 _RATE = 44_100  # Hz, of the test sound
 _PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{target}\n#EXT-X-ENDLIST\n"
 _MAX_BYTES = 1_000_000
+#: A BMP of one black pixel.
+_PIXEL = struct.pack("<2sIHHIIiiHHIIiiII3sx", b"BM", 58, 0, 0, 54, 40, 1, 1, 1, 24, 0, 4, 2835, 2835, 0, 0, bytes(3))
 
 
 @cache
@@ -51,6 +53,7 @@ def self_test(ffmpeg: Ffmpeg) -> dict[str, str]:
             "resampler": resampler(ffmpeg),
         }
         _refuse_playlist(ffmpeg)
+        _read_picture(ffmpeg)
     except PipelineError as error:
         raise WorldError(f"the media programs do not work: {error.reason} {error.detail}") from error
     return found
@@ -62,6 +65,7 @@ def _version(ffmpeg: Ffmpeg, program: Path) -> str:
     words = output.decode("utf-8", "replace").split()
     if ending.code or len(words) < 3 or words[1] != "version":
         raise PermanentError(f"{program} does not tell its version", ending.stderr)
+    versions.refuse_old(program.name, words[2])
     return words[2]
 
 
@@ -76,6 +80,19 @@ def _refuse_playlist(ffmpeg: Ffmpeg) -> None:
             pcm, _ = ffmpeg.run(argv, _MAX_BYTES)
             if pcm:
                 raise WorldError(f"{ffmpeg.ffmpeg} follows playlists although it is told not to: it is not safe to use")
+
+
+def _read_picture(ffmpeg: Ffmpeg) -> None:
+    """Whether Pillow is there, and can be seen from inside the sandbox."""
+    from pipeline.media import picture_process
+
+    with tempfile.TemporaryDirectory(prefix="reelmill-") as folder:
+        picture = Path(folder) / "picture"
+        picture.write_bytes(_PIXEL)
+        try:
+            picture_process.read(picture, "bmp", 8, ffmpeg)
+        finally:
+            picture_process.close(ffmpeg)
 
 
 def _second_of_silence() -> bytes:
