@@ -23,6 +23,9 @@ RESAMPLERS: dict[str, dict[str, Any]] = {
 
 #: Formats whose clock ffmpeg starts at the first stream *in use*: video must be read along, or late sound comes early.
 _CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
+#: Formats that write the times of some frames only; the others follow from the frames before them, so that none of
+#: these may be skipped.
+_TIMES_FROM_BEFORE = frozenset({"mpeg"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +96,14 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
     clock that is written in the file, the fourth how long it is shown.
     """
     options: dict[str, Any] = {"ss": f"{start:.3f}"} if start > 0 else {}
-    options |= {"skip_frame": "nokey"} if asked.keys_only else {}
+    options |= {"skip_frame": "nokey"} if asked.keys_only and demuxer not in _TIMES_FROM_BEFORE else {}
     options |= {"noautorotate": None} if asked.is_turned else {}
     media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **options, **safety(demuxer))
     # A frame at the very start of a cell may lie a rounding error before it.
     cell, last_cell = (f"floor(({time}-{asked.origin:.6f})*{asked.rate!r}+1e-6)" for time in ("t", "prev_selected_t"))
-    is_first = f"(isnan(prev_selected_t)+gt({cell},{last_cell}))"
-    picked = media[f"V:{asked.stream}"].filter("select", f"gte({cell},{asked.first_cell})*{is_first}")
+    conditions = [f"gte({cell},{asked.first_cell})", f"(isnan(prev_selected_t)+gt({cell},{last_cell}))"]
+    conditions += ["key"] if asked.keys_only else []
+    picked = media[f"V:{asked.stream}"].filter("select", "*".join(conditions))
     shown, timed = (picked.split()[number] for number in (0, 1))
     for step in asked.filters:
         shown = shown.filter(step.name, *step.positional, **step.named)

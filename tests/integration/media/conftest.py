@@ -10,6 +10,7 @@ from pipeline.media.audio import SpeechClip, WindowCut
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.settings import Settings
 from tests.conftest import unavailable
+from tests.integration.media.films import make
 from tests.media_samples import beeps, noise_bursts, write_wav
 
 
@@ -31,6 +32,11 @@ def beeping(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """100 s of WAV with noise bursts and gaps like speech."""
     return write_wav(tmp_path_factory.mktemp("media") / "talking", noise_bursts(100))
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> dict[str, Path]:
+    return make(tmp_path_factory.mktemp("films"), ffmpeg)
 
 
 def cut(

@@ -1,7 +1,7 @@
 """Frames of a video have their exact times, and are the same ones whichever way the video is cut into windows."""
 
-import json
 import subprocess
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -11,94 +11,33 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import PermanentError
-from pipeline.job import SegmentLimits, Window
+from pipeline.job import Window
 from pipeline.media import arguments
-from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut, FrameGroup
-from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.frames import FrameCut
 from pipeline.payload import Frame
+from tests.integration.media.films import B_FRAMES, NAMES, WHOLE, film, first_of_each_cell, frames_of, listed, sampled
 from tests.media_samples import beeps, encode, write_wav
 
-WHOLE = Window(index=0, start=0, end=None)
-X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-threads", "1")
-B_FRAMES = (*X264, "-bf", "3", "-g", "30", "-b_strategy", "0")
-#: Frames at uneven times, none between 3.2 and 6.4 s.
-UNEVEN = ("-vf", "select='not(between(t,3.2,6.4))*gt(random(0),0.3)'", "-fps_mode", "vfr")
-FILMS: dict[str, tuple[str, ...]] = {
-    "even.mp4": ("-c:v", "mpeg4"),
-    "b-frames.mp4": B_FRAMES,
-    "uneven.mp4": (*UNEVEN, *B_FRAMES),
-    "uneven.mkv": (*UNEVEN, "-c:v", "mpeg4", "-bf", "2"),
-    "late.mkv": ("-c:v", "mpeg4", "-output_ts_offset", "0.5"),
-    "sound-first.mkv": ("-c:v", "mpeg4", "-vf", "setpts=PTS+0.5/TB", "-c:a", "aac"),
-    "a.ts": (*B_FRAMES, "-c:a", "aac"),
-    "silent.ts": B_FRAMES,
-    "a.mpg": ("-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2", "-f", "vob"),
-    "a.avi": ("-c:v", "mpeg4", "-c:a", "mp3"),
-    "a.webm": ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"),
-}
 
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("films")
-    sound = write_wav(folder / "sound", beeps(10, [1, 5]))
-    made: dict[str, Path] = {}
-    for name, options in FILMS.items():
-        streams = ("-map", "1:v", "-map", "0:a") if "-c:a" in options else ("-map", "1:v")
-        made[name] = encode(ffmpeg, sound, folder / name, *streams, *options, video_seconds=10)
-    return made
-
-
-def sampled(
-    path: Path, ffmpeg: Ffmpeg, window: Window = WHOLE, *, rate: float = 1.0, most: int = 4, side: int = 64
-) -> tuple[FrameCut, list[FrameGroup]]:
-    limits = SegmentLimits(images=most, image_pixels=side)
-    frame_cut = FrameCut(Film(path, probe(path, ffmpeg), Choice("fps", rate), limits, ffmpeg), window)
-    return frame_cut, list(frame_cut)
-
-
-def frames_of(groups: list[FrameGroup]) -> list[Frame]:
-    return [frame for group in groups for frame in group.frames]
-
-
-def listed(path: Path, ffmpeg: Ffmpeg) -> list[int]:
-    """When each frame is shown by ffprobe's account, in microseconds from the start of the file."""
-    argv = [str(ffmpeg.ffprobe), "-v", "error", "-select_streams", "V:0", "-of", "json"]
-    argv += ["-show_entries", "format=start_time:frame=best_effort_timestamp_time", str(path)]
-    said = json.loads(subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout)
-    start = round(float(said["format"]["start_time"]) * 1e6)
-    times = [frame.get("best_effort_timestamp_time") for frame in said["frames"]]
-    return sorted(round(float(time) * 1e6) - start for time in times if time is not None)
-
-
-def first_of_each_cell(times: list[int], rate: float) -> list[float]:
-    found: dict[int, int] = {}
-    for time in times:
-        found.setdefault(int(time / 1e6 * rate + 1e-6), time)
-    return [time / 1e6 for time in found.values()]
-
-
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_times_are_exactly_those_of_the_frames_in_the_file(name: str, films: dict[str, Path], ffmpeg: Ffmpeg) -> None:
     times = listed(films[name], ffmpeg)
     for rate in (0.3, 1.0, 10.0):
-        frame_cut, groups = sampled(films[name], ffmpeg, rate=rate)
+        frame_cut, groups = sampled(film(films[name], ffmpeg, f"fps={rate}"))
         assert [frame.time for frame in frames_of(groups)] == first_of_each_cell(times, rate)
         assert (frame_cut.missing, frame_cut.flags) == (None, ())
         assert frame_cut.end == pytest.approx(times[-1] / 1e6, abs=0.1)
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_windows_give_together_what_one_gives(name: str, films: dict[str, Path], ffmpeg: Ffmpeg) -> None:
     path = films[name]
     for rate, borders in ((1.0, (3, 6)), (0.7, (2.48, 4.123, 7.001))):
-        whole = frames_of(sampled(path, ffmpeg, rate=rate)[1])
+        whole = frames_of(sampled(film(path, ffmpeg, f"fps={rate}"))[1])
         parts: list[Frame] = []
         for start, end in pairwise((0.0, *borders, None)):
-            frame_cut, groups = sampled(path, ffmpeg, Window(index=0, start=start or 0.0, end=end), rate=rate)
+            frame_cut, groups = sampled(film(path, ffmpeg, f"fps={rate}"), Window(index=0, start=start or 0.0, end=end))
             assert frame_cut.missing is None
             assert end is None or frame_cut.end == end
             parts += frames_of(groups)
@@ -114,21 +53,21 @@ def test_no_frame_is_lost_where_decoding_begins_between_two_key_frames(
         ("-c:v", "mpeg2video", "-g", "100", "-bf", "2", "-f", "vob") if name == "a.mpg" else (*B_FRAMES, "-g", "200")
     )
     path = encode(ffmpeg, beeping, tmp_path / name, "-map", "1:v", "-map", "0:a", *coded, *sound, video_seconds=40)
-    whole = frames_of(sampled(path, ffmpeg)[1])
+    whole = frames_of(sampled(film(path, ffmpeg))[1])
     assert len(whole) == 40
     parts: list[Frame] = []
     for start, end in ((0.0, 19.0), (19.0, 33.4), (33.4, None)):
-        frame_cut, groups = sampled(path, ffmpeg, Window(index=0, start=start, end=end))
+        frame_cut, groups = sampled(film(path, ffmpeg), Window(index=0, start=start, end=end))
         assert frame_cut.flags == ()
         parts += frames_of(groups)
     assert parts == whole
 
 
 def test_groups_touch_and_the_last_ends_where_the_video_ends(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:
-    frame_cut, groups = sampled(films["even.mp4"], ffmpeg, most=4)
+    frame_cut, groups = sampled(film(films["even.mp4"], ffmpeg))
     assert [(group.start, group.end, len(group.frames)) for group in groups] == [(0, 4, 4), (4, 8, 4), (8, 10, 2)]
     assert frame_cut.end == 10
-    _, (first, second) = sampled(films["even.mp4"], ffmpeg, Window(index=1, start=2.5, end=7.75), most=3)
+    _, (first, second) = sampled(film(films["even.mp4"], ffmpeg, most=3), Window(index=1, start=2.5, end=7.75))
     assert [(group.start, group.end, len(group.frames)) for group in (first, second)] == [(3, 6, 3), (6, 7.75, 2)]
 
 
@@ -138,7 +77,7 @@ def test_a_frame_is_what_the_file_shows_at_its_time(tmp_path: Path, ffmpeg: Ffmp
     argv = [str(ffmpeg.ffmpeg), "-v", "error", "-f", "lavfi", "-i", "color=black:s=32x32:r=10:d=10"]
     argv += ["-vf", "geq=lum='16+2*N':cb=128:cr=128", "-c:v", "ffv1", str(path)]
     subprocess.run(argv, check=True, timeout=60)
-    for frame in frames_of(sampled(path, ffmpeg, rate=2.5)[1]):
+    for frame in frames_of(sampled(film(path, ffmpeg, "fps=2.5"))[1]):
         brightness = np.asarray(Image.open(BytesIO(frame.image))).mean()
         assert brightness == pytest.approx(2 * round(frame.time * 10) * 255 / 219, abs=2)
 
@@ -148,7 +87,7 @@ def test_a_video_that_is_held_sideways_is_shown_upright(films: dict[str, Path], 
     argv = [str(ffmpeg.ffmpeg), "-v", "error", "-display_rotation", "90", "-i", str(films["even.mp4"])]
     subprocess.run([*argv, "-c", "copy", str(path)], check=True, timeout=60)
     upright, straight = (
-        np.asarray(Image.open(BytesIO(sampled(one, ffmpeg)[1][0].frames[0].image)), int)
+        np.asarray(Image.open(BytesIO(sampled(film(one, ffmpeg))[1][0].frames[0].image)), int)
         for one in (path, films["even.mp4"])
     )
     assert upright.shape == (64, 48, 3)
@@ -159,16 +98,16 @@ def test_a_video_that_is_held_sideways_is_shown_upright(films: dict[str, Path], 
 def test_a_frame_is_scaled_down_to_fit_and_never_up(
     side: int, size: tuple[int, int], films: dict[str, Path], ffmpeg: Ffmpeg
 ) -> None:
-    frame = sampled(films["even.mp4"], ffmpeg, side=side)[1][0].frames[0]
+    frame = sampled(film(films["even.mp4"], ffmpeg, side=side))[1][0].frames[0]
     image = Image.open(BytesIO(frame.image))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", size)
 
 
 def test_a_still_before_a_border_is_not_taken_for_a_cut_off_file(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:
-    frame_cut, groups = sampled(films["uneven.mkv"], ffmpeg, Window(index=0, start=0, end=6))
+    frame_cut, groups = sampled(film(films["uneven.mkv"], ffmpeg), Window(index=0, start=0, end=6))
     assert frames_of(groups)[-1].time < 4
     assert (frame_cut.end, frame_cut.missing) == (6, None)
-    empty, groups = sampled(films["uneven.mkv"], ffmpeg, Window(index=1, start=4, end=6))
+    empty, groups = sampled(film(films["uneven.mkv"], ffmpeg), Window(index=1, start=4, end=6))
     assert (groups, empty.end, empty.missing) == ([], 6, None)
 
 
@@ -179,14 +118,14 @@ def test_what_a_cut_off_video_promises_is_missing_and_the_rest_is_kept(
     data = films["a.webm"].read_bytes()
     path.write_bytes(data[: len(data) // 2])
     last = listed(path, ffmpeg)[-1] / 1e6
-    frame_cut, groups = sampled(path, ffmpeg)
+    frame_cut, groups = sampled(film(path, ffmpeg))
     assert frame_cut.missing is not None
     assert "the file is cut off: its header promises 10.0 s of video, only" in frame_cut.missing.reason
     assert frame_cut.missing_until == pytest.approx(10, abs=0.1)
     assert last <= frame_cut.end <= last + 1
     assert len(frames_of(groups)) >= 3
     for window, until in ((Window(index=0, start=0, end=9), 9), (Window(index=1, start=9, end=None), None)):
-        assert sampled(path, ffmpeg, window)[0].missing_until == until
+        assert sampled(film(path, ffmpeg), window)[0].missing_until == until
 
 
 def test_damage_is_flagged(films: dict[str, Path], tmp_path: Path, ffmpeg: Ffmpeg) -> None:
@@ -195,7 +134,7 @@ def test_damage_is_flagged(films: dict[str, Path], tmp_path: Path, ffmpeg: Ffmpe
     data[middle : middle + 3000] = b"\xaa" * 3000
     path = tmp_path / "damaged"
     path.write_bytes(data)
-    assert sampled(path, ffmpeg)[0].flags == ("decode_errors",)
+    assert sampled(film(path, ffmpeg))[0].flags == ("decode_errors",)
 
 
 def test_a_file_whose_video_cannot_be_decoded_is_refused(
@@ -207,15 +146,13 @@ def test_a_file_whose_video_cannot_be_decoded_is_refused(
     data[first : data.rindex(b"moov") - 4] = bytes(data.rindex(b"moov") - 4 - first)
     path.write_bytes(data)
     with pytest.raises(PermanentError, match="no frame could be decoded"):
-        sampled(path, ffmpeg)
+        sampled(film(path, ffmpeg))
 
 
 def test_a_video_that_hid_its_length_is_stopped_at_the_limit(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:
-    from dataclasses import replace
-
     path = films["even.mp4"]
     strict = replace(ffmpeg, limits=ffmpeg.limits.model_copy(update={"duration_seconds": 5}))
-    frame_cut = FrameCut(Film(path, probe(path, ffmpeg), Choice("fps", 2.0), SegmentLimits(), strict), WHOLE)
+    frame_cut = FrameCut(replace(film(path, ffmpeg, "fps=2"), ffmpeg=strict), WHOLE)
     with pytest.raises(PermanentError, match="it holds more than 5 s of video"):
         list(frame_cut)
 
