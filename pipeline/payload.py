@@ -46,6 +46,7 @@ class Piece:
     start: float
     end: float
     payload: Payload
+    channel: int | None = None  #: see `Segment`
 
 
 class _Head(Record):

@@ -10,6 +10,8 @@ from rich.console import Console
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import producer as connected
 from pipeline.cli.options import (
+    AudioStreamNumber,
+    Channels,
     DataDir,
     Force,
     Frames,
@@ -55,6 +57,8 @@ def submit(
     speech: Speech = False,
     frames: Frames = None,
     video_stream: VideoStreamNumber = None,
+    audio_stream: AudioStreamNumber = None,
+    channels: Channels = "mix",
     variant: Variant = None,
     force: Force = False,
     json: Json = False,
@@ -71,6 +75,8 @@ def submit(
         speech=speech,
         frames=frames,
         video_stream=video_stream,
+        audio_stream=audio_stream,
+        channels=channels,
         variant=variant,
     )
     files = chosen_files(paths)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
@@ -50,6 +50,16 @@ Frames = Annotated[
 VideoStreamNumber = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--video-stream", min=0, help="Number of the video stream, from 0. Default: the file's own default."),
+]
+AudioStreamNumber = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--audio-stream", min=0, help="Number of the audio stream, from 0. Default: the file's own default."),
+]
+Channels = Annotated[
+    Literal["mix", "split"],
+    typer.Option(
+        "--channels", help="Channels of the sound: mix, or split for call recordings (a transcript of each, merged)."
+    ),
 ]
 Variant = Annotated[
     Optional[str],  # noqa: UP045

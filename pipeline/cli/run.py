@@ -17,6 +17,8 @@ from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import local_mode, of_fleet
 from pipeline.cli.options import (
     Adapter,
+    AudioStreamNumber,
+    Channels,
     DataDir,
     Force,
     Frames,
@@ -63,6 +65,8 @@ def run(
     speech: Speech = False,
     frames: Frames = None,
     video_stream: VideoStreamNumber = None,
+    audio_stream: AudioStreamNumber = None,
+    channels: Channels = "mix",
     variant: Variant = None,
     adapter: Adapter = None,
     force: Force = False,
@@ -81,6 +85,8 @@ def run(
         speech=speech,
         frames=frames,
         video_stream=video_stream,
+        audio_stream=audio_stream,
+        channels=channels,
         variant=variant,
     )
     refuse_task(task, order.options, settings.engine)

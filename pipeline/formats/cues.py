@@ -26,6 +26,7 @@ class Cue:
     start: int  #: ms
     end: int  #: ms, after `start`
     lines: tuple[str, ...]
+    speaker: str | None = None
 
 
 def milliseconds(time: Seconds) -> int:
@@ -64,14 +65,21 @@ def without_arrows(text: str) -> str:
 
 
 def cues(segments: Iterable[TextSegment]) -> list[Cue]:
-    """All cues of a document, in order: what is said, and what is seen, each on a track of its own.
+    """All cues of a document, in order: what each speaker says, and what is seen, each on a track of its own.
 
     Beside what is said, what is seen stands in brackets. No cue overlaps another of its track.
     """
     every = told_apart(segments)
-    said = [segment for segment in every if segment.kind == "sound"]
-    seen = [segment for segment in every if segment.kind != "sound"]
-    return sorted([*_track(said), *_track(seen)], key=lambda cue: (cue.start, cue.end))
+    tracks: dict[tuple[bool, str], list[TextSegment]] = {}
+    for segment in every:
+        tracks.setdefault((segment.kind != "sound", segment.speaker or ""), []).append(segment)
+    made = [cue for key in sorted(tracks) for cue in _track(tracks[key])]
+    return sorted(made, key=lambda cue: (cue.start, cue.end))
+
+
+def with_speaker(cue: Cue) -> tuple[str, ...]:
+    """The lines of a cue, with the name of the speaker in front, for formats that have no place of its own for it."""
+    return cue.lines if cue.speaker is None else (f"{cue.speaker}: {cue.lines[0]}", *cue.lines[1:])
 
 
 def told_apart(segments: Iterable[TextSegment]) -> list[TextSegment]:
@@ -105,7 +113,7 @@ def _missing_cue(segment: TextSegment, start: int, end: int) -> list[Cue]:
     """One cue for as long as the stretch lasts, however long: a gap must be seen at any point of it."""
     reason = clean(segment.reason or "")
     note = without_arrows(f"[missing: {reason}]" if reason else "[missing]")
-    return [Cue(start=start, end=end, lines=_lines(words(note)))]
+    return [Cue(start=start, end=end, lines=_lines(words(note)), speaker=segment.speaker)]
 
 
 def _text_cues(segment: TextSegment, start: int, end: int) -> list[Cue]:
@@ -114,7 +122,12 @@ def _text_cues(segment: TextSegment, start: int, end: int) -> list[Cue]:
     pieces = _pieces(words(without_arrows(spoken(segment))), end - start if is_said else 0)
     times = _divided(start, end, [_columns(piece) for piece in pieces])
     return [
-        Cue(start=begin, end=min(finish, begin + MAX_CUE) if is_said else finish, lines=_lines(piece))
+        Cue(
+            start=begin,
+            end=min(finish, begin + MAX_CUE) if is_said else finish,
+            lines=_lines(piece),
+            speaker=segment.speaker,
+        )
         for piece, (begin, finish) in zip(pieces, times, strict=True)
     ]
 

@@ -1,6 +1,6 @@
 """SubRip captions. The format has no escapes and no comments: text stands as it is, provenance is in `result.json`."""
 
-from pipeline.formats.cues import Cue, cues, timestamp
+from pipeline.formats.cues import Cue, cues, timestamp, with_speaker
 from pipeline.job import Result
 
 SUFFIX = "srt"
@@ -15,4 +15,4 @@ def render(result: Result) -> str:
 
 def _block(number: int, cue: Cue) -> str:
     times = f"{timestamp(cue.start, ',')} --> {timestamp(cue.end, ',')}"
-    return "".join(f"{line}\n" for line in (str(number), times, *cue.lines))
+    return "".join(f"{line}\n" for line in (str(number), times, *with_speaker(cue)))

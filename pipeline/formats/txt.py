@@ -3,10 +3,11 @@
 Where answers were put together into one, that answer is the text. What is seen (captions) stands line by line with
 its times, what is said beside it with the time it starts; then brackets tell what is seen. Text that may not be what
 was said (a suspect segment) has `[?]` behind it. A stretch that could not be transcribed stands on a line of its own
-with its times and the reason.
+with its times and the reason. Where speakers are told apart, what each says in one go has their name in front.
 """
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from pipeline.formats.cues import clock, is_missing, milliseconds, shown, spoken, told_apart
 from pipeline.formats.phrases import SENTENCE_END, clean, join, sentences
@@ -35,11 +36,18 @@ def _paragraphs(result: Result) -> Iterator[str]:
         yield from (clean(line) for line in result.text.splitlines() if clean(line))
         yield from (_missing(segment) for segment in segments if is_missing(segment))
     elif all(segment.kind == "sound" for segment in segments):
-        yield from _blocks(segments)
+        for speaker, turn in groupby(segments, lambda segment: segment.speaker):
+            blocks = _blocks(list(turn))
+            yield from blocks if speaker is None else _named(speaker, blocks)
     else:
         timed = result.media.info is not None and result.media.info.is_timed
         for segment in told_apart(segments):
             yield _missing(segment) if is_missing(segment) else _line(segment, timed=timed)
+
+
+def _named(speaker: str, blocks: Iterator[str]) -> Iterator[str]:
+    for index, block in enumerate(blocks):
+        yield block if index else f"{speaker}: {block}"
 
 
 def _line(segment: TextSegment, *, timed: bool) -> str:
@@ -48,7 +56,8 @@ def _line(segment: TextSegment, *, timed: bool) -> str:
         return segment.text.strip()
     start, end = milliseconds(segment.start) // 1000, -(-milliseconds(segment.end) // 1000)
     when = clock(start) if segment.kind == "sound" else f"{clock(start)} - {clock(end)}"
-    return f"[{when}] {spoken(segment)}"
+    who = "" if segment.speaker is None else f"{segment.speaker}: "
+    return f"[{when}] {who}{spoken(segment)}"
 
 
 def _spaced(blocks: list[str]) -> Iterator[str]:

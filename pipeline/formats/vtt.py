@@ -30,7 +30,9 @@ def _note(result: Result) -> Iterator[str]:
 
 def _block(cue: Cue) -> str:
     times = f"{timestamp(cue.start, '.')} --> {timestamp(cue.end, '.')}"
-    return "".join(f"{line}\n" for line in (times, *map(_escaped, cue.lines)))
+    first, *others = map(_escaped, cue.lines)
+    voice = "" if cue.speaker is None else f"<v {_escaped(cue.speaker)}>"
+    return "".join(f"{line}\n" for line in (times, f"{voice}{first}", *others))
 
 
 def _escaped(line: str) -> str:

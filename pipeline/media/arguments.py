@@ -29,6 +29,16 @@ _TIMES_FROM_BEFORE = frozenset({"mpeg"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """Which sound of a file is handed over, and how."""
+
+    stream: int = 0  #: among the audio streams
+    resampler: str  #: one of RESAMPLERS
+    has_video: bool = False  #: whether the file has a video, too
+    channels: int = 1  #: 1: all mixed, at a gain that cannot clip; else as many as the stream has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frames:
     """Which frames of a video are handed over, and how.
 
@@ -57,31 +67,20 @@ def safety(demuxer: str) -> dict[str, str]:
     return {"f": demuxer, "format_whitelist": demuxer, "protocol_whitelist": "file"}
 
 
-def decode(
-    binary: Path,
-    path: Path,
-    demuxer: str,
-    stream: int,
-    start: float,
-    length: float,
-    *,
-    resampler: str,
-    video: bool,
-    channels: int = 1,
-) -> list[str]:
-    """Sound from `start` for `length` seconds as s16le, 16 kHz, `channels` interleaved, on standard output.
+def decode(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Sound) -> list[str]:
+    """Sound from `start` for `length` seconds as s16le, 16 kHz, channels interleaved, on standard output.
 
-    One channel is all of them mixed, at a gain that cannot clip; else they are those of the file. `stream` counts the audio streams. The first sample is that of `start`: silence stands for missing sound. This
-    takes two filters: soxr garbles the sound after a hole when it is asked to fill the hole itself.
+    The first sample is that of `start`: silence stands for missing sound. This takes two filters: soxr garbles the
+    sound after a hole when it is asked to fill the hole itself.
     """
     # Even a seek to 0 loses the first frame of an mp4, whose time stamp lies before 0.
     seek = {"ss": f"{start:.3f}"} if start > 0 else {}
     media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **seek, **safety(demuxer))
-    sound = media[f"a:{stream}"].filter("aresample", **{"async": 1, "first_pts": 0})
-    sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[resampler])
+    sound = media[f"a:{asked.stream}"].filter("aresample", **{"async": 1, "first_pts": 0})
+    sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[asked.resampler])
     # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
-    outputs = [sound.output("pipe:1", format="s16le", ac=channels, flush_packets=0)]
-    if video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
+    outputs = [sound.output("pipe:1", format="s16le", ac=asked.channels, flush_packets=0)]
+    if asked.has_video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     # One filter thread: by default there are as many as cores, and each takes address space.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, MediaInfo, Window
+from pipeline.media.channels import ChannelSegmenter
 from pipeline.media.cutting import Segmenter, SpeechClip
 from pipeline.media.description import longest, promised_end, too_long
 from pipeline.media.ffmpeg import Ffmpeg
@@ -15,18 +16,19 @@ _TOLERANCE = 1.0  # seconds that a header may promise too much
 
 
 class WindowSound:
-    """Iterate once for the sound of a window, in chunks of s16le, 16 kHz, mono; the attributes are true afterwards.
+    """Iterate once for the sound of a window, in chunks of s16le, 16 kHz; the attributes are true afterwards.
 
-    The same file and window give the same bytes. Raises PermanentError when the file gives no sound at all or more
-    than it may, ResourceError when decoding it takes too much.
+    Its channels are mixed into one, or interleaved if there are to be as many `channels` as the file has. The same file
+    and window give the same bytes. Raises PermanentError when the file gives no sound at all or more than it may,
+    ResourceError when decoding it takes too much.
     """
 
-    def __init__(self, path: Path, info: MediaInfo, window: Window, ffmpeg: Ffmpeg) -> None:
+    def __init__(self, path: Path, info: MediaInfo, window: Window, ffmpeg: Ffmpeg, channels: int = 1) -> None:
         self._info = info
         self._window = window
         self._limits = ffmpeg.limits
         length = None if window.end is None else window.end - window.start
-        self._pcm = Pcm(path, info, window.start, length, ffmpeg)
+        self._pcm = Pcm(path, info, window.start, length, ffmpeg, channels)
         self.end = window.start  #: where the decoded sound really ended, in seconds of the media
         self.flags: tuple[str, ...] = ()  #: of `decode_errors`, `resampler_fallback`
         self.missing: Failure | None = None  #: why sound that the file promises after `end` could not be read
@@ -53,7 +55,10 @@ class WindowSound:
 
 
 class WindowCut:
-    """Iterate once for the clips of speech of a window. Raises as its `sound`, which tells afterwards how it went."""
+    """Iterate once for the clips of speech of a window. Raises as its `sound`, which tells afterwards how it went.
+
+    `split`: the clips of each channel by itself, as of two people on the telephone.
+    """
 
     def __init__(
         self,
@@ -63,9 +68,15 @@ class WindowCut:
         clip_seconds: float,
         ffmpeg: Ffmpeg,
         detect: Detector | None = None,
+        *,
+        split: bool = False,
     ) -> None:
-        self.sound = WindowSound(path, info, window, ffmpeg)
-        self._segmenter = Segmenter(window.start, clip_seconds, detect)
+        #: that are cut each by itself
+        self.channels = info.audio.channels if split and info.audio is not None else 1
+        self.sound = WindowSound(path, info, window, ffmpeg, self.channels)
+        self._segmenter: Segmenter | ChannelSegmenter = Segmenter(window.start, clip_seconds, detect)
+        if split:
+            self._segmenter = ChannelSegmenter(window.start, clip_seconds, self.channels, detect)
 
     def __iter__(self) -> Iterator[SpeechClip]:
         for chunk in self.sound:

@@ -22,11 +22,15 @@ _LEAD = 25  # frames that the detector hears before the first one it is asked ab
 
 @dataclass(frozen=True, slots=True)
 class SpeechClip:
-    """A clip of speech: `start` and `end` in seconds of the media, `pcm` s16le, 16 kHz, mono."""
+    """A clip of speech: `start` and `end` in seconds of the media, `pcm` s16le, 16 kHz, mono.
+
+    `channel`: the one it was heard in, from 1; None when all are mixed.
+    """
 
     start: float
     end: float
     pcm: bytes
+    channel: int | None = None
 
 
 class Segmenter:

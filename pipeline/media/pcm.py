@@ -1,4 +1,4 @@
-"""A stretch of a file as 16 kHz mono PCM, in one streaming pass of ffmpeg."""
+"""A stretch of a file as 16 kHz PCM, in one streaming pass of ffmpeg."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +18,20 @@ _SPARE_BYTES = 2 * BYTES_PER_SECOND  # that ffmpeg may write beyond what it was 
 class Pcm:
     """Iterate once over s16le chunks, exactly from `start`, at most `length` seconds (None: all that is allowed).
 
-    The attributes tell afterwards how it went. Raises as `Ffmpeg.stream`.
+    The `channels` are interleaved: one for all of them mixed, or as many as the file has. The attributes tell
+    afterwards how it went. Raises as `Ffmpeg.stream`.
     """
 
-    def __init__(self, path: Path, info: MediaInfo, start: float, length: float | None, ffmpeg: Ffmpeg) -> None:
+    def __init__(
+        self, path: Path, info: MediaInfo, start: float, length: float | None, ffmpeg: Ffmpeg, channels: int = 1
+    ) -> None:
         self._path = path
         self._info = info
         self._start = start
         # One second more than is allowed, so that sound beyond the limit is noticed.
         self._length = max(1.0, longest(info, ffmpeg.limits) + 1 - start) if length is None else length
         self._ffmpeg = ffmpeg
+        self._channels = channels
         self.num_bytes = 0  #: yielded so far
         self.ending = Ending()
         self.resampler = ""
@@ -35,26 +39,23 @@ class Pcm:
     @property
     def end(self) -> float:
         """Where the decoded sound ends, in seconds of the media."""
-        return round(self._start + self.num_bytes / BYTES_PER_SECOND, 3)
+        return round(self._start + self.num_bytes / (BYTES_PER_SECOND * self._channels), 3)
 
     def __iter__(self) -> Iterator[bytes]:
         assert self._info.audio is not None, "who asks for sound has looked whether there is any"
         lead = min(self._start, _AROUND)
         total = lead + self._length + _AROUND
-        wanted = _num_bytes(self._length)
-        skip = _num_bytes(lead)
+        wanted, skip, most = (self._channels * _num_bytes(time) for time in (self._length, lead, total))
         self.resampler = resampler(self._ffmpeg)
-        argv = arguments.decode(
-            self._ffmpeg.ffmpeg,
-            self._path,
-            self._info.demuxer,
-            self._info.audio.index,
-            self._start - lead,
-            total,
+        asked = arguments.Sound(
+            stream=self._info.audio.index,
             resampler=self.resampler,
-            video=self._info.video is not None,
+            has_video=self._info.video is not None,
+            channels=self._channels,
         )
-        for chunk in self._ffmpeg.stream(argv, _num_bytes(total) + _SPARE_BYTES, self.ending):
+        start, demuxer = self._start - lead, self._info.demuxer
+        argv = arguments.decode(self._ffmpeg.ffmpeg, self._path, demuxer, start, total, asked=asked)
+        for chunk in self._ffmpeg.stream(argv, most + self._channels * _SPARE_BYTES, self.ending):
             dropped = min(skip, len(chunk))
             skip -= dropped
             kept = chunk[dropped : dropped + wanted - self.num_bytes]

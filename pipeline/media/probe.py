@@ -13,8 +13,8 @@ _MAX_BYTES = 8_000_000  # of ffprobe's JSON
 _MAX_TAGS = 8  # ID3 tags in a row
 
 
-def probe(path: Path, ffmpeg: Ffmpeg, *, video_stream: int | None = None) -> MediaInfo:
-    """What is in a file: sound, a video, a picture or a text. `video_stream`: the one to take, by its number.
+def probe(path: Path, ffmpeg: Ffmpeg, *, audio_stream: int | None = None, video_stream: int | None = None) -> MediaInfo:
+    """What is in a file: sound, a video, a picture or a text. The streams are those to take, by their numbers.
 
     Raises PermanentError, in plain words, when it is none of these, broken, or beyond a limit.
     """
@@ -28,11 +28,11 @@ def probe(path: Path, ffmpeg: Ffmpeg, *, video_stream: int | None = None) -> Med
             text = documents.read(path, recognised.name, ffmpeg.limits)
             return MediaInfo(kind="text", encoding=recognised.name, characters=len(text))
         case "timed":
-            return _probe_timed(path, recognised.name, head, ffmpeg, video_stream)
+            described = describe(path, recognised.name, ffmpeg, audio_stream=audio_stream, video_stream=video_stream)
+            return _probed(described, recognised.name, head, ffmpeg)
 
 
-def _probe_timed(path: Path, demuxer: str, head: bytes, ffmpeg: Ffmpeg, video_stream: int | None) -> MediaInfo:
-    described = describe(path, demuxer, ffmpeg, video_stream=video_stream)
+def _probed(described: Description, demuxer: str, head: bytes, ffmpeg: Ffmpeg) -> MediaInfo:
     duration = described.extent.promise
     if demuxer == "wav" and duration is None:
         duration = wav.declared_seconds(head)
@@ -43,15 +43,18 @@ def _probe_timed(path: Path, demuxer: str, head: bytes, ffmpeg: Ffmpeg, video_st
 
 def estimated_length(path: Path, info: MediaInfo, ffmpeg: Ffmpeg) -> float | None:
     """About how long a file is that promises nothing, in seconds; None when there is no telling."""
-    return describe(path, info.demuxer, ffmpeg).extent.length
+    number = None if info.audio is None else info.audio.index
+    return describe(path, info.demuxer, ffmpeg, audio_stream=number).extent.length
 
 
-def describe(path: Path, demuxer: str, ffmpeg: Ffmpeg, *, video_stream: int | None = None) -> Description:
+def describe(
+    path: Path, demuxer: str, ffmpeg: Ffmpeg, *, audio_stream: int | None = None, video_stream: int | None = None
+) -> Description:
     """What ffprobe says about sound or video. Raises PermanentError when the header cannot be read."""
     output, ending = ffmpeg.run(arguments.describe(ffmpeg.ffprobe, path, demuxer), _MAX_BYTES)
     if ending.code:
         raise PermanentError(_broken(ending.stderr), ending.stderr)
-    return description.read(output, ending.stderr, video_stream=video_stream)
+    return description.read(output, ending.stderr, audio_stream=audio_stream, video_stream=video_stream)
 
 
 def _broken(stderr: str) -> str:

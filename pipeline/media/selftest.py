@@ -28,7 +28,7 @@ def resampler(ffmpeg: Ffmpeg) -> str:
         sound.write_bytes(_second_of_silence())
         evidence = ""
         for name in arguments.RESAMPLERS:
-            argv = arguments.decode(ffmpeg.ffmpeg, sound, "wav", 0, 0.0, 1.0, resampler=name, video=False)
+            argv = arguments.decode(ffmpeg.ffmpeg, sound, "wav", 0.0, 1.0, asked=arguments.Sound(resampler=name))
             pcm, ending = ffmpeg.run(argv, _MAX_BYTES)
             if len(pcm) == 2 * SAMPLE_RATE:
                 return name
@@ -76,7 +76,7 @@ def _refuse_playlist(ffmpeg: Ffmpeg) -> None:
         sound.write_bytes(_second_of_silence())
         playlist.write_text(_PLAYLIST.format(target=sound))
         for demuxer in ("mov", "wav", "mp3", "mpegts"):
-            argv = arguments.decode(ffmpeg.ffmpeg, playlist, demuxer, 0, 0.0, 1.0, resampler="swr", video=False)
+            argv = arguments.decode(ffmpeg.ffmpeg, playlist, demuxer, 0.0, 1.0, asked=arguments.Sound(resampler="swr"))
             pcm, _ = ffmpeg.run(argv, _MAX_BYTES)
             if pcm:
                 raise WorldError(f"{ffmpeg.ffmpeg} follows playlists although it is told not to: it is not safe to use")

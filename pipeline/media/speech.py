@@ -26,6 +26,7 @@ _MAX_GAIN = 30.0  # dB
 _SPECKS = 0.6  # seconds of speech; so little, in...
 _MUCH_SOUND = 10.0  # ...more than these seconds of sound, is a tone of an instrument taken for a voice
 _SHORT = 3.0  # seconds; a shorter clip may be a single word, and is given the benefit of the doubt
+_TOUCH = 0.2  # seconds of speech in a stretch, or more; less is the edge of what is said before or after it
 _LENIENT = {"threshold": 0.4, "min_speech_duration_ms": 100}
 _STRICT = {"threshold": 0.5, "min_speech_duration_ms": 250}
 
@@ -52,6 +53,16 @@ def assess(clip: Samples) -> Activity:
     if is_only_specks(spans, level):
         return Activity((), ("no_speech", *flags))
     return Activity(spans, ("quiet", *flags) if speech_level(level, spans) < _QUIET else flags)
+
+
+def within_speech(start: float, end: float, spans: tuple[tuple[float, float], ...]) -> tuple[float, float]:
+    """A stretch of time without the silence at its ends; as it is where hardly any speech is in it.
+
+    Models put the end of a phrase anywhere in the silence behind it, which may be long in a clip that is packed.
+    """
+    inside = [(max(start, first), min(end, last)) for first, last in spans]
+    inside = [(first, last) for first, last in inside if last - first >= _TOUCH]
+    return (inside[0][0], inside[-1][1]) if inside else (start, end)
 
 
 def is_clipped(clip: Samples) -> bool:

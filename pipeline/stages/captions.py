@@ -17,14 +17,14 @@ _ENDS = ".,;:!?…。，、；：！？"
 
 
 def timeline(segments: Iterable[TextSegment], step: Seconds) -> tuple[TextSegment, ...]:
-    """Segments in order of time, each kind in its own order; of equal times, the kind that came first.
+    """Segments in order of time, each kind and speaker in its own order; of equal times, the kind that came first.
 
     Captions that say the same one after the other are one. `step`: between two frames that were looked at.
     """
-    tracks: dict[str, list[TextSegment]] = {}
+    tracks: dict[tuple[str, str], list[TextSegment]] = {}
     for segment in segments:
-        tracks.setdefault(segment.kind, []).append(segment)
-    merged_tracks = [merged(track, step) if kind in MERGED else track for kind, track in tracks.items()]
+        tracks.setdefault((segment.kind, segment.speaker or ""), []).append(segment)
+    merged_tracks = [merged(track, step) if kind in MERGED else track for (kind, _), track in tracks.items()]
     return tuple(heapq.merge(*merged_tracks, key=lambda segment: segment.start))
 
 

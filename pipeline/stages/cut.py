@@ -75,7 +75,9 @@ def _fold(job: str, ports: Ports, windows: Windows, window: int) -> Plan:
 
 def _store(job: str, ports: Ports, window: int, index: int, piece: Piece) -> Segment:
     ports.store.create(keys.segment(job, window, index), pack(piece.payload), "application/octet-stream")
-    return Segment(window=window, index=index, kind=piece.payload.kind, start=piece.start, end=piece.end)
+    return Segment(
+        window=window, index=index, kind=piece.payload.kind, start=piece.start, end=piece.end, channel=piece.channel
+    )
 
 
 def _payloads_missing(plan: Plan, job: str, ports: Ports) -> bool:

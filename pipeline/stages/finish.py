@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 
 from pipeline import __version__, formats, keys
 from pipeline.job import (
@@ -156,13 +157,17 @@ def _last_fold(seen: Survey) -> Plan | Failure | None:
 
 
 def _text(seen: Survey, segments: tuple[TextSegment, ...], answers: Answers) -> str:
-    """The answer of the last fold. Without folds, the text of all segments, one per line where it is not speech."""
+    """The answer of the last fold. Without folds, the text of all segments: one per line where it is not speech, and
+    what each speaker says in one go where they are told apart."""
     fold = _last_fold(seen)
     if isinstance(fold, Failure):
         return ""
     if fold is not None:
         last = [answers.get((fold.window, segment.index)) for segment in fold.segments]
         return "\n".join(answer.text for answer in last if isinstance(answer, Answer))
+    if any(segment.speaker for segment in segments):
+        turns = groupby((segment for segment in segments if segment.text), lambda segment: segment.speaker)
+        return "\n".join(f"{speaker}: {' '.join(said.text for said in turn)}" for speaker, turn in turns)
     mark = " " if all(segment.kind == "sound" for segment in segments) else "\n"
     return mark.join(segment.text for segment in segments if segment.text)
 
@@ -191,15 +196,17 @@ def _spoken(segment: Segment, answer: Answer | Failure | None, flags: tuple[str,
     if answer is None:  # only in a cancelled job
         return
     if isinstance(answer, Failure):
-        yield _missing(segment.start, segment.end, answer, segment.kind)
+        yield _missing(segment.start, segment.end, answer, segment.kind, segment.speaker)
         return
     flags = (*flags, *answer.flags)
     if not answer.spans:
         marked = flags if "no_speech" in flags or segment.kind != "sound" else (*flags, "no_speech")
-        yield TextSegment(start=segment.start, end=segment.end, text="", kind=segment.kind, flags=marked)
+        yield TextSegment(
+            start=segment.start, end=segment.end, text="", kind=segment.kind, flags=marked, speaker=segment.speaker
+        )
     for span in answer.spans:
         start, end = _times(segment, span)
-        yield TextSegment(start=start, end=end, text=span.text, kind=segment.kind, flags=flags)
+        yield TextSegment(start=start, end=end, text=span.text, kind=segment.kind, flags=flags, speaker=segment.speaker)
 
 
 def _times(segment: Segment, span: Span) -> tuple[float, float]:
@@ -210,8 +217,12 @@ def _times(segment: Segment, span: Span) -> tuple[float, float]:
     return round(start, 3), round(end, 3)
 
 
-def _missing(start: float, end: float, failure: Failure, kind: Kind = "sound") -> TextSegment:
-    return TextSegment(start=start, end=end, text="", kind=kind, flags=("missing",), reason=failure.reason)
+def _missing(
+    start: float, end: float, failure: Failure, kind: Kind = "sound", speaker: str | None = None
+) -> TextSegment:
+    return TextSegment(
+        start=start, end=end, text="", kind=kind, flags=("missing",), reason=failure.reason, speaker=speaker
+    )
 
 
 def _failures(seen: Survey, answers: Answers) -> Iterator[Failure]:

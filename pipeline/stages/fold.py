@@ -55,7 +55,8 @@ def _told(answer: Answer | Failure) -> str:
 def _line(segment: Segment, text: str, *, timed: bool, mixed: bool) -> str:
     way = f"{_WAYS[segment.kind]}: " if mixed and segment.kind in _WAYS else ""
     place = f"[{clock(int(segment.start))}] " if timed else ""
-    return f"{place}{way}{text}"
+    who = f"{segment.speaker}: " if segment.speaker else ""
+    return f"{place}{way}{who}{text}"
 
 
 def packed(lines: Sequence[tuple[Segment, str]], longest: int) -> Iterator[Piece]:

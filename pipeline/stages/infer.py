@@ -10,7 +10,7 @@ from pipeline import keys, tasks
 from pipeline.engines import Clip, Reply, Request, Turn
 from pipeline.errors import MissingObjectError, PermanentError
 from pipeline.job import SAMPLE_RATE, Answer, Job, Span, Work
-from pipeline.media.speech import Activity, assess
+from pipeline.media.speech import Activity, assess, within_speech
 from pipeline.payload import Payload, unpack
 from pipeline.serving import Serving
 from pipeline.settings import Speech
@@ -89,9 +89,12 @@ _NOT_LISTENED = Activity(spans=(), flags=())
 
 
 def _placed(reply: Reply, activity: Activity) -> tuple[Span, ...]:
-    """Spans without times of their own are put where speech was heard."""
-    if not activity.spans or any(span.end > span.start for span in reply.spans):
+    """Spans where speech was heard. Those with times of their own leave out the silence before and behind."""
+    if not activity.spans:
         return reply.spans
+    if any(span.end > span.start for span in reply.spans):
+        placed = ((span, within_speech(span.start, span.end, activity.spans)) for span in reply.spans)
+        return tuple(Span(start=start, end=end, text=span.text) for span, (start, end) in placed)
     start, end = activity.spans[0][0], activity.spans[-1][1]
     return tuple(Span(start=start, end=end, text=span.text) for span in reply.spans)
 

@@ -13,7 +13,7 @@ SYSTEM = "Answer from what is given, and nothing else."
 
 
 class Ask(Task):
-    takes = frozenset({"question", "json_schema", "frames", "video_stream"})
+    takes = frozenset({"question", "json_schema", "frames", "video_stream", "audio_stream"})
     line = "a question about sound, pictures, video or text (--question, --schema)"
     about_speech = False
 

@@ -11,7 +11,7 @@ SYSTEM = "Describe what is seen in plain words, and nothing else."
 
 
 class Caption(Task):
-    takes = frozenset({"speech", "language", "frames", "video_stream"})
+    takes = frozenset({"speech", "language", "frames", "video_stream", "audio_stream"})
     line = "what is seen in a picture or a video (--speech: with what is said beside it)"
 
     def kinds(self, media: MediaInfo, options: Options) -> tuple[Kind, ...]:

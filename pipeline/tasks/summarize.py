@@ -11,7 +11,7 @@ SYSTEM = "Summarise faithfully and briefly, and write nothing else."
 
 
 class Summarize(Task):
-    takes = frozenset({"language", "frames", "video_stream"})
+    takes = frozenset({"language", "frames", "video_stream", "audio_stream", "channels"})
     line = "a short text that says what sound, pictures, video or text say"
 
     def kinds(self, media: MediaInfo, options: Options) -> tuple[Kind, ...]:

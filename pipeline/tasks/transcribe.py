@@ -10,7 +10,7 @@ SYSTEM = "Write down the words that are spoken, and nothing else."
 
 
 class Transcribe(Task):
-    takes = frozenset({"language"})
+    takes = frozenset({"language", "audio_stream", "channels"})
     line = "the words that are spoken, with their times"
 
     def check(self, options: Options) -> None:

@@ -11,7 +11,7 @@ SYSTEM = "Translate faithfully. Write the translation, and nothing else."
 
 
 class Translate(Task):
-    takes = frozenset({"to", "language"})
+    takes = frozenset({"to", "language", "audio_stream", "channels"})
     line = "what is spoken or written, in another language (--to)"
 
     def check(self, options: Options) -> None:

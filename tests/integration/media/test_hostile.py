@@ -110,7 +110,7 @@ def test_even_past_the_sniffer_ffmpeg_reads_nothing_else(
     port, hits = web
     path = plant(kind, tmp_path, canary, port)
     for demuxer in FORCED:
-        argv = arguments.decode(ffmpeg.ffmpeg, path, demuxer, 0, 0, 2, resampler="swr", video=False)
+        argv = arguments.decode(ffmpeg.ffmpeg, path, demuxer, 0, 2, asked=arguments.Sound(resampler="swr"))
         assert ffmpeg.run(argv, 1_000_000)[0] == b""
         described, _ = ffmpeg.run(arguments.describe(ffmpeg.ffprobe, path, demuxer), 1_000_000)
         assert b"pcm_s16le" not in described
@@ -145,7 +145,9 @@ def test_a_strange_name_is_just_a_name(name: str, tmp_path: Path, canary: Path, 
 
 
 def test_a_name_that_is_no_file_is_never_taken_for_a_protocol(tmp_path: Path, canary: Path, ffmpeg: Ffmpeg) -> None:
-    argv = arguments.decode(ffmpeg.ffmpeg, tmp_path / f"concat:{canary}", "wav", 0, 0, 2, resampler="swr", video=False)
+    argv = arguments.decode(
+        ffmpeg.ffmpeg, tmp_path / f"concat:{canary}", "wav", 0, 2, asked=arguments.Sound(resampler="swr")
+    )
     output, ending = ffmpeg.run(argv, 1_000_000)
     assert output == b""
     assert "No such file" in ending.stderr

@@ -9,7 +9,9 @@ BINARY = Path("/usr/bin/ffmpeg")
 
 
 def decode(path: Path = Path("/cache/abc"), demuxer: str = "mov", *, video: bool = False) -> list[str]:
-    return arguments.decode(BINARY, path, demuxer, 1, 9.9, 30.2, resampler="soxr", video=video)
+    return arguments.decode(
+        BINARY, path, demuxer, 9.9, 30.2, asked=arguments.Sound(stream=1, resampler="soxr", has_video=video)
+    )
 
 
 @pytest.mark.parametrize("argv", [decode(), decode(video=True), arguments.describe(BINARY, Path("/cache/abc"), "mov")])
@@ -40,7 +42,7 @@ def test_the_sound_that_is_asked_for_is_cut_out_by_ffmpeg() -> None:
 
 
 def test_the_start_of_a_file_is_read_without_a_seek() -> None:
-    argv = arguments.decode(BINARY, Path("/cache/abc"), "mov", 0, 0.0, 30.1, resampler="soxr", video=False)
+    argv = arguments.decode(BINARY, Path("/cache/abc"), "mov", 0.0, 30.1, asked=arguments.Sound(resampler="soxr"))
     assert "-ss" not in argv
 
 
