@@ -112,15 +112,16 @@ class MediaSource:
     @contextmanager
     def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Pieces]:
         with self._local(job) as path:
-            yield MediaCut([self._pieces(path, kind, windows, window) for kind in windows.kinds])
+            yield MediaCut([self._pieces(path, kind, windows, window, job.options) for kind in windows.kinds])
 
-    def _pieces(self, path: Path, kind: Kind, windows: Windows, window: Window) -> Pieces:
+    def _pieces(self, path: Path, kind: Kind, windows: Windows, window: Window, options: Options) -> Pieces:
         """The pieces of one kind. Of several kinds, the first one tells how much of the media is done."""
         info, limits, counts = windows.media, windows.limits, kind == windows.kinds[0]
         film = Film(path, info, parse(windows.frames), limits, self._ffmpeg)
         match kind:
             case "sound":
-                clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg, self._detect)
+                split = options.channels == "split"
+                clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg, self._detect, split=split)
                 return SoundPieces(clips, counts=counts)
             case "frames" if info.is_animation:
                 return AnimationPieces(path, info, limits, self._ffmpeg, rate=film.choice.rate, counts=counts)
