@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from xml.etree.ElementTree import ParseError
 
 import certifi
@@ -157,6 +158,24 @@ class S3Store:
         with self._reading(key) as response, appearing(target, target.parent) as partial, partial.open("wb") as file:
             for chunk in response.stream(CHUNK_BYTES):
                 file.write(chunk)
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys that begin with `prefix`, whoever made them, and their sizes in bytes, page by page as they are read."""
+        with self._plain_errors():
+            for item in self._client.list_objects(self._bucket, prefix, recursive=True):
+                if item.object_name:
+                    yield item.object_name, item.size or 0
+
+    def copy(self, key: str, start: int, length: int, file: IO[bytes]) -> None:
+        """Write `length` bytes of an object, from `start` on, to where the file stands. The key is not checked."""
+        with self._plain_errors(key):
+            response = self._client.get_object(self._bucket, key, offset=start, length=length)
+            try:
+                for chunk in response.stream(CHUNK_BYTES):
+                    file.write(chunk)
+            finally:
+                response.close()
+                response.release_conn()
 
     def address(self, key: str) -> str:
         return f"s3://{self._bucket}/{checked(key)}"

@@ -21,9 +21,15 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
 
 
+def printable(name: str) -> str:
+    """The name of a file, which may hold any bytes, as text on one line."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in name)
+
+
 def print_json(document: dict[str, Any]) -> None:
-    """One line of JSON on standard output."""
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    """One line of JSON on standard output. Bytes of a name that are no text stand in it as `\\udcXX`."""
+    text = json.dumps(document, ensure_ascii=False)
+    print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
 def document(result: Result, outputs: dict[str, str]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class _Gemma3n(Engine, Generic[AnyRun]):
 
     def __init__(self, settings: EngineSettings) -> None:
         super().__init__(settings)
-        self._facts = _facts(settings)
+        self._facts = facts_of(settings)
         self._slots = settings.max_batch or CPU_SLOTS
         self._run: AnyRun | None = None
         self._remarks: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class StaticGemma3nEngine(_Gemma3n["StaticRun"], StaticEngine):
         return self.run.generate(batch)
 
 
-def _facts(settings: EngineSettings) -> Facts:
+def facts_of(settings: EngineSettings) -> Facts:
     """Of the checkpoint, where this machine has it as a directory; else those of the published models."""
     directory = local_directory(settings.model)
     return read(directory) if directory is not None and directory.is_dir() else Facts()
