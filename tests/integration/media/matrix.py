@@ -1,0 +1,233 @@
+"""Files of every kind that is accepted: what they are made with, and what must come out of them.
+
+This ffmpeg cannot write, so that they are missing here: DTS with more than its experimental encoder, AMR-WB, RealMedia,
+WMA 9 and later, VC-1, ATRAC, TrueHD beside a video, Dolby E.
+"""
+
+import subprocess
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.media.ffmpeg import Ffmpeg
+
+FPS = 25
+SECONDS = 2.0  # of a film
+COLOURS = ((200, 30, 20), (20, 160, 40), (30, 40, 190), (220, 220, 220))  # left half, half a second each
+FIRST, SECOND = 500.0, 1500.0  # Hz
+LEVEL = 0.3  # amplitude of the first tone; the second has half of it
+SILENCE = (0.8, 1.2)  # seconds between the tones
+LENGTH = 2.0  # seconds of sound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A file. `options` are those of its encoder; the rest is what must be found in it."""
+
+    demuxer: str
+    options: tuple[str, ...] = ()
+    audio: str | None = None  #: codec
+    rate: int = 44_100  # Hz
+    channels: int = 2
+    seconds: float = LENGTH  #: of sound
+    late: float = 0.0  #: seconds that the sound starts after the pictures
+    padding: float = 0.03  #: seconds by which an encoder may shift the sound or make it longer
+    loudness: float = 0.4  #: dB by which it may change it
+    fades: bool = False  #: whether a codec for voices lets a steady tone fade
+    video: str | None = None  #: codec
+    size: tuple[int, int] = (160, 120)
+    tolerance: int = 12  #: of colours
+    cover: bool = False  #: a picture that is no video comes along
+    streams: int = 1  #: of sound
+
+
+def sound(demuxer: str, audio: str, *options: str, **fields: object) -> Case:
+    return replace(Case(demuxer=demuxer, audio=audio, options=options), **fields)  # type: ignore[arg-type]
+
+
+def film(demuxer: str, video: str, audio: str | None, *options: str, **fields: object) -> Case:
+    case = Case(demuxer=demuxer, video=video, audio=audio, rate=48_000, options=("-bf", "0", *options))
+    return replace(case, **fields)  # type: ignore[arg-type]
+
+
+LAME = 0.6  # dB: at a constant bit rate it takes a twentieth off, so that nothing clips
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
+MPEG4 = ("-c:v", "mpeg4", "-q:v", "2")
+MPEG2 = ("-c:v", "mpeg2video", "-q:v", "2")
+AAC = ("-c:a", "aac", "-b:a", "160k")
+AMR = ("-c:a", "libopencore_amrnb", "-b:a", "12.2k")
+# Otherwise the encoder melts the frames before and after a cut into one another.
+AV1 = ("-c:v", "libsvtav1", "-preset", "12", "-crf", "5", "-svtav1-params", "pred-struct=1")
+VP = ("-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M")
+
+CASES: Mapping[str, Case] = {
+    # Sound without loss
+    "u8.wav": sound("wav", "pcm_u8", "-c:a", "pcm_u8"),
+    "s16.wav": sound("wav", "pcm_s16le"),
+    "s24.wav": sound("wav", "pcm_s24le", "-c:a", "pcm_s24le"),
+    "f32.wav": sound("wav", "pcm_f32le", "-c:a", "pcm_f32le"),
+    "mulaw.wav": sound("wav", "pcm_mulaw", "-c:a", "pcm_mulaw", rate=8_000, channels=1),
+    "adpcm.wav": sound("wav", "adpcm_ms", "-c:a", "adpcm_ms", padding=0.06),
+    "ima.wav": sound("wav", "adpcm_ima_wav", "-c:a", "adpcm_ima_wav", padding=0.06),
+    "8000.wav": sound("wav", "pcm_s16le", rate=8_000, channels=1),
+    "11025.wav": sound("wav", "pcm_s16le", rate=11_025, channels=1),
+    "5.1.wav": sound("wav", "pcm_s16le", rate=48_000, channels=6),
+    "7.1.wav": sound("wav", "pcm_s16le", rate=48_000, channels=8),
+    "short.wav": sound("wav", "pcm_s16le", seconds=0.2),
+    "rf64.wav": sound("wav", "pcm_s16le", "-rf64", "always"),
+    "a.w64": sound("w64", "pcm_s16le"),
+    "a.aiff": sound("aiff", "pcm_s16be"),
+    "s16.caf": sound("caf", "pcm_s16le", "-c:a", "pcm_s16le"),
+    "alac.caf": sound("caf", "alac", "-c:a", "alac"),
+    "a.au": sound("au", "pcm_s16be"),
+    "a.flac": sound("flac", "flac"),
+    "96000.flac": sound("flac", "flac", rate=96_000),
+    "7.1.flac": sound("flac", "flac", rate=48_000, channels=8),
+    "short.flac": sound("flac", "flac", seconds=0.2),
+    "alac.m4a": sound("mov", "alac", "-c:a", "alac"),
+    # Sound with loss
+    "cbr.mp3": sound("mp3", "mp3", "-b:a", "128k", loudness=LAME),
+    "bare-vbr.mp3": sound("mp3", "mp3", "-q:a", "4", "-write_xing", "0", "-id3v2_version", "0", padding=0.09),
+    "cover.mp3": sound("mp3", "mp3", "-q:a", "4", "-c:v", "copy", cover=True),
+    "22050.mp3": sound("mp3", "mp3", "-b:a", "64k", rate=22_050, channels=1, loudness=LAME),
+    "11025.mp3": sound("mp3", "mp3", "-b:a", "32k", rate=11_025, channels=1, padding=0.05, loudness=1),
+    "short.mp3": sound("mp3", "mp3", seconds=0.2, padding=0.06),
+    "a.mp2": sound("mp3", "mp2", padding=0.06),
+    "a.aac": sound("aac", "aac", *AAC, padding=0.09),
+    "a.m4a": sound("mov", "aac", *AAC),
+    "short.m4a": sound("mov", "aac", *AAC, seconds=0.2),
+    "fragments.m4a": sound(
+        "mov", "aac", *AAC, "-movflags", "frag_keyframe+empty_moov", "-frag_duration", "500000", padding=0.06
+    ),
+    "cover.m4a": sound("mov", "aac", *AAC, "-c:v", "copy", "-disposition:v", "attached_pic", cover=True),
+    "vorbis.ogg": sound("ogg", "vorbis", "-c:a", "libvorbis"),
+    "opus.ogg": sound("ogg", "opus", "-c:a", "libopus", rate=48_000),
+    "flac.ogg": sound("ogg", "flac", "-c:a", "flac"),
+    "5.1.opus.ogg": sound("ogg", "opus", "-c:a", "libopus", rate=48_000, channels=6, loudness=1),
+    "opus.webm": sound("matroska", "opus", "-c:a", "libopus", rate=48_000),
+    "flac.mka": sound("matroska", "flac", "-c:a", "flac"),
+    "several.mka": sound("matroska", "flac", "-c:a", "flac", streams=2),
+    "a.ac3": sound("ac3", "ac3", padding=0.05),
+    "5.1.ac3": sound("ac3", "ac3", "-b:a", "448k", rate=48_000, channels=6, padding=0.05, loudness=1),
+    "a.eac3": sound("eac3", "eac3", rate=48_000, padding=0.05),
+    "a.amr": sound("amr", "amr_nb", *AMR, rate=8_000, channels=1, padding=0.05, loudness=2, fades=True),
+    "a.wma": sound("asf", "wmav2", "-c:a", "wmav2", padding=0.1),
+    # Films
+    "moov-last.mp4": film("mov", "h264", "aac", *X264, *AAC),
+    "moov-first.mp4": film("mov", "h264", "aac", *X264, *AAC, "-movflags", "faststart"),
+    "fragments.mp4": film("mov", "h264", "aac", *X264, *AAC, "-movflags", "frag_keyframe+empty_moov", padding=0.06),
+    "silent.mp4": film("mov", "h264", None, *X264),
+    "late.mp4": film("mov", "h264", "aac", *X264, *AAC, late=0.7),
+    "prores.mov": film("mov", "prores", "pcm_s24le", "-c:v", "prores_ks", "-c:a", "pcm_s24le"),
+    "mjpeg.mov": film("mov", "mjpeg", "pcm_s16le", "-c:v", "mjpeg", "-q:v", "2", "-c:a", "pcm_s16le"),
+    "a.3gp": film(
+        "mov",
+        "h263",
+        "amr_nb",
+        *("-c:v", "h263", "-q:v", "2", "-aspect", "176:144", *AMR),
+        size=(176, 144),
+        rate=8_000,
+        channels=1,
+        padding=0.05,
+        loudness=2,
+        fades=True,
+    ),
+    "h264.mkv": film("matroska", "h264", "flac", *X264, "-bf", "2", "-c:a", "flac"),
+    "hevc.mkv": film(
+        "matroska",
+        "hevc",
+        "aac",
+        *("-c:v", "libx265", "-preset", "ultrafast", "-crf", "10", "-x265-params", "log-level=none:pools=1"),
+        *AAC,
+    ),
+    "av1.mkv": film("matroska", "av1", "opus", *AV1, "-c:a", "libopus"),
+    "ffv1.mkv": film("matroska", "ffv1", "flac", "-c:v", "ffv1", "-c:a", "flac", size=(321, 241), tolerance=6),
+    "odd.mkv": film("matroska", "h264", None, *X264, "-pix_fmt", "yuv444p", size=(321, 241)),
+    "late.mkv": film("matroska", "mpeg4", "aac", *MPEG4, *AAC, late=0.7),
+    "vp8.webm": film("matroska", "vp8", "vorbis", "-c:v", "libvpx", *VP, "-c:a", "libvorbis"),
+    "vp9.webm": film("matroska", "vp9", "opus", "-c:v", "libvpx-vp9", *VP, "-c:a", "libopus", size=(161, 121)),
+    "theora.ogv": film("ogg", "theora", "vorbis", "-c:v", "libtheora", "-q:v", "9", "-c:a", "libvorbis"),
+    "mpeg4.avi": film("avi", "mpeg4", "mp3", *MPEG4, "-c:a", "libmp3lame", padding=0.06, loudness=LAME),
+    "a.mpg": film("mpeg", "mpeg2video", "mp2", *MPEG2, "-c:a", "mp2", "-f", "vob", padding=0.06),
+    "mpeg1.mpg": film(
+        "mpeg", "mpeg1video", "mp2", "-c:v", "mpeg1video", "-q:v", "2", "-c:a", "mp2", "-f", "mpeg", padding=0.06
+    ),
+    "h264.ts": film("mpegts", "h264", "aac", *X264, *AAC, padding=0.06),
+    "starts-at-100.ts": film(
+        "mpegts", "mpeg2video", "ac3", *MPEG2, "-c:a", "ac3", "-output_ts_offset", "100", padding=0.06
+    ),
+    "a.m2ts": film(
+        "mpegts", "h264", "ac3", *X264, "-c:a", "ac3", "-f", "mpegts", "-mpegts_m2ts_mode", "1", padding=0.06
+    ),
+    "late.ts": film("mpegts", "mpeg2video", "mp2", *MPEG2, "-c:a", "mp2", late=0.7, padding=0.06),
+    "a.flv": film("flv", "flv1", "mp3", "-c:v", "flv", "-q:v", "2", "-c:a", "libmp3lame", rate=44_100, loudness=LAME),
+    "h264.flv": film("flv", "h264", "aac", *X264, *AAC, padding=0.06),
+    "a.mxf": film("mxf", "mpeg2video", "pcm_s16le", *MPEG2, "-c:a", "pcm_s16le", channels=1),
+    "a.wmv": film("asf", "wmv2", "wmav2", "-c:v", "wmv2", "-q:v", "2", "-c:a", "wmav2", padding=0.1),
+}
+
+
+def make(name: str, folder: Path, ffmpeg: Ffmpeg) -> Path:
+    """The file of that name."""
+    case, path = CASES[name], folder / name
+    inputs: list[str] = []
+    maps: list[str] = []
+    if case.video:
+        width, height = case.size
+        inputs += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS)]
+        inputs += ["-i", str(_pictures(case, folder))]
+        maps += ["-map", "0:v"]
+    for _ in range(case.streams if case.audio else 0):
+        inputs += [*(("-itsoffset", str(case.late)) if case.late else ()), "-i", str(_tones(case, folder))]
+        maps += ["-map", f"{len(maps) // 2}:a"]
+    if case.cover:
+        inputs += ["-i", str(_cover(folder))]
+        maps += ["-map", f"{len(maps) // 2}:v"]
+    colours = ("-pix_fmt", "yuv420p") if case.video not in (None, "ffv1", "prores", "mjpeg") else ()
+    argv = [str(ffmpeg.ffmpeg), "-nostdin", "-v", "error", "-y", *inputs, *maps, "-threads", "1", *colours]
+    subprocess.run([*argv, *case.options, str(path)], check=True, capture_output=True, timeout=120)
+    return path
+
+
+def tones(rate: int, seconds: float) -> NDArray[np.float64]:
+    """The first tone, silence, and the second tone; shape (samples,)."""
+    times = np.arange(round(seconds * rate)) / rate
+    first = LEVEL * np.sin(2 * np.pi * FIRST * times) * (times < SILENCE[0])
+    return first + LEVEL / 2 * np.sin(2 * np.pi * SECOND * times) * (times >= SILENCE[1])
+
+
+def _tones(case: Case, folder: Path) -> Path:
+    path = folder / f"tones-{case.rate}-{case.channels}-{case.seconds}.wav"
+    if not path.exists():
+        mono = (tones(case.rate, case.seconds) * 32_767).astype("<i2")
+        with wave.open(str(path), "wb") as file:
+            file.setparams((case.channels, 2, case.rate, 0, "NONE", ""))
+            file.writeframes(np.repeat(mono[:, None], case.channels, axis=1).tobytes())
+    return path
+
+
+def _pictures(case: Case, folder: Path) -> Path:
+    """Half a second of each colour; the right half shows the next one."""
+    width, height = case.size
+    path = folder / f"pictures-{width}x{height}.rgb"
+    if not path.exists():
+        frames = np.empty((round(SECONDS * FPS), height, width, 3), np.uint8)
+        for number in range(len(frames)):
+            place = int(number / FPS * 2)
+            frames[number, :, : width // 2] = COLOURS[place % len(COLOURS)]
+            frames[number, :, width // 2 :] = COLOURS[(place + 1) % len(COLOURS)]
+        path.write_bytes(frames.tobytes())
+    return path
+
+
+def _cover(folder: Path) -> Path:
+    """A picture of some hundred kilobytes, which is far more than the head of a file."""
+    path = folder / "cover.jpg"
+    if not path.exists():
+        Image.effect_noise((600, 600), 90).convert("RGB").save(path, quality=95)
+    return path
