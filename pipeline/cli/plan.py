@@ -1,83 +1,141 @@
-"""plan: a dry run. What files hold, how much work they are, and what would be refused and why."""
+"""plan: a dry run. What media holds, how much work it is, and what would be refused and why."""
 
-import math
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from pipeline import engines, tasks
+from pipeline import engines
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
-from pipeline.cli.options import DataDir, Json, Paths, TaskName, load
-from pipeline.cli.submitting import chosen_files
-from pipeline.errors import PipelineError
-from pipeline.job import Kind, MediaInfo, Options, SegmentLimits
+from pipeline.cli.asked import Asking
+from pipeline.cli.options import (
+    AudioStreamNumber,
+    Channels,
+    DataDir,
+    Frames,
+    Json,
+    Language,
+    Question,
+    Schema,
+    Speech,
+    TaskName,
+    To,
+    VideoStreamNumber,
+    load,
+    order_of,
+)
+from pipeline.cli.plan_report import Progress, print_row, print_totals
+from pipeline.engines.gemma3n import facts_of
+from pipeline.engines.gemma3n.facts import Facts
+from pipeline.errors import UsageError
+from pipeline.looking import Asked, Looker, Seen
+from pipeline.planning import Sizes
+from pipeline.producer import refuse_task
 from pipeline.settings import Settings
-
-#: Share of a clip that packed speech fills on average; an estimate for planning only.
-MEAN_CLIP_FILL = 0.85
+from pipeline.tally import Totals
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(plan)
 
 
-def plan(paths: Paths, task: TaskName = "transcribe", json: Json = False, data_dir: DataDir = None) -> None:
-    """A dry run: files, seconds of media, segments (estimated), and what would be refused and why."""
+def plan(
+    paths: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
+        typer.Argument(
+            help="Files, folders (taken whole), globs, or s3://bucket/prefix (s3:///prefix: the configured bucket).",
+            show_default=False,
+        ),
+    ] = None,
+    manifest: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--manifest", help="A list of media: JSON Lines or CSV with path, and task and options if wanted."
+        ),
+    ] = None,
+    task: TaskName = "transcribe",
+    language: Language = None,
+    to: To = None,
+    question: Question = None,
+    schema: Schema = None,
+    speech: Speech = False,
+    frames: Frames = None,
+    video_stream: VideoStreamNumber = None,
+    audio_stream: AudioStreamNumber = None,
+    channels: Channels = "mix",
+    totals_only: Annotated[bool, typer.Option("--totals", help="Only the totals, no line for each file.")] = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """A dry run: what media holds, segments, frames and tokens (estimated), and what would be refused and why."""
     from pipeline.media.ffmpeg import Ffmpeg
-    from pipeline.media.probe import probe
 
     settings = load(data_dir)
-    ffmpeg = Ffmpeg.locate(settings)
-    limits = engines.create(settings.engine).capabilities.limits
-    chosen = tasks.named(task)
-    rows: list[dict[str, Any]] = []
-    for path, name in chosen_files(paths):
-        try:
-            info = probe(path, ffmpeg)
-            counts = [_num_segments(kind, info, limits, settings) for kind in chosen.kinds(info, Options())]
-            segments = None if None in counts else sum(count or 0 for count in counts)
-            rows.append({"name": name, "seconds": info.duration, "segments": segments, "refused": None})
-        except PipelineError as error:
-            rows.append({"name": name, "seconds": None, "segments": None, "refused": error.reason})
-    _print_plan(rows, json=json)
-    raise typer.Exit(SOME_FAILED if any(row["refused"] for row in rows) else ALL_DONE)
-
-
-def _num_segments(kind: Kind, info: MediaInfo, limits: SegmentLimits, settings: Settings) -> int | None:
-    """About how many segments media is cut into; None when its length is not known."""
-    if kind == "picture":
-        return 1
-    if kind == "text":
-        return max(1, math.ceil((info.characters or 0) / limits.text_characters))
-    if info.duration is None:
-        return None
-    images = min(limits.images, settings.video.frames_per_segment)
-    seconds = limits.clip_seconds * MEAN_CLIP_FILL
-    if kind != "sound":
-        seconds = images / settings.video.frames_per_second
-    return max(1, math.ceil(info.duration / (min(seconds, limits.clip_seconds) if kind == "scene" else seconds)))
-
-
-def _print_plan(rows: list[dict[str, Any]], *, json: bool) -> None:
-    total = {
-        "files": len(rows),
-        "refused": sum(row["refused"] is not None for row in rows),
-        "seconds": round(sum(row["seconds"] or 0 for row in rows), 3),
-        "segments": sum(row["segments"] or 0 for row in rows),
-    }
-    if json:
-        for row in rows:
-            show.print_json(row)
-        show.print_json({"total": total})
-        return
-    table = Table("file", "length", "segments (about)", "refused because", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["name"], show.clock(row["seconds"]), str(row["segments"] or ""), row["refused"] or "")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{total['files']} files, {total['refused']} refused; {show.clock(total['seconds'])} of media, "
-        f"about {total['segments']} segments"
+    order = order_of(
+        task,
+        force=False,
+        language=language,
+        to=to,
+        question=question,
+        schema=schema,
+        speech=speech,
+        frames=frames,
+        video_stream=video_stream,
+        audio_stream=audio_stream,
+        channels=channels,
+        variant=None,
     )
+    refuse_task(task, order.options, settings.engine)
+    if not paths and manifest is None:
+        raise UsageError("name files, folders or a bucket, or give a --manifest")
+    asking = Asking(settings, order)
+    looker = Looker(Ffmpeg.locate(settings), sizes_of(settings), settings.workers.cache_dir)
+    totals = Totals()
+    progress = Progress(totals, quiet=not (totals_only or json))
+    for row in looker.rows(_once(_all(asking, paths, manifest), totals), threads=2 * _cores()):
+        totals.add(row)
+        if json and not totals_only:
+            show.print_json(row.document())
+        elif not totals_only:
+            print_row(row)
+        progress.tell()
+    if not totals.files:
+        raise UsageError("there are no files in what was named")
+    if json:
+        show.print_json({"total": totals.document(settings.limits.model_dump())})
+    else:
+        print_totals(totals, settings.limits)
+    raise typer.Exit(SOME_FAILED if totals.refused else ALL_DONE)
+
+
+def sizes_of(settings: Settings) -> Sizes:
+    """How media is cut for the engine of these settings, and what a segment costs."""
+    limits = engines.create(settings.engine).capabilities.limits
+    images = min(limits.images, settings.video.frames_per_segment)
+    return Sizes(
+        limits=limits.model_copy(update={"images": images}),
+        video=settings.video,
+        facts=facts_of(settings.engine) if settings.engine.name == "gemma3n" else Facts(),
+    )
+
+
+def _all(asking: Asking, paths: list[str] | None, manifest: Path | None) -> Iterator[Asked]:
+    yield from asking.named(paths or ())
+    if manifest is not None:
+        yield from asking.listed(manifest)
+
+
+def _once(asked: Iterable[Asked], totals: Totals) -> Iterator[Asked]:
+    """What is named for the first time."""
+    seen = Seen()
+    for one in asked:
+        if seen.is_new(one.identity):
+            yield one
+        else:
+            totals.named_again += 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -30,7 +30,7 @@ from pipeline.media.probe import probe
 from pipeline.media.sampling import Film
 from pipeline.media.vad import Detector
 from pipeline.media.windows import choose_windows
-from pipeline.settings import Cutting, Video
+from pipeline.settings import Cutting, Limits, Video
 from pipeline.store import ObjectStore
 from pipeline.tasks import Task
 
@@ -46,16 +46,20 @@ class Source(Protocol):
         raise NotImplementedError
 
 
-def look(path: Path, task: Task, options: Options, ffmpeg: Ffmpeg, video: Video) -> tuple[MediaInfo, tuple[Kind, ...]]:
-    """What a file is, and what a task cuts it into. `video`: what the options do not say.
+def look(path: Path, options: Options, ffmpeg: Ffmpeg) -> MediaInfo:
+    """What a file is. Raises as `probe`."""
+    return probe(path, ffmpeg, audio_stream=options.audio_stream, video_stream=options.video_stream)
 
-    Raises PermanentError, in plain words, when the file is none that the task can take, or is beyond a limit.
+
+def admitted(info: MediaInfo, task: Task, options: Options, limits: Limits, video: Video) -> tuple[Kind, ...]:
+    """What a task cuts a file into. `video`: which frames are looked at, if the options do not say.
+
+    Raises PermanentError, in plain words, when the task can do nothing with it, or would look at too many frames.
     """
-    info = probe(path, ffmpeg, audio_stream=options.audio_stream, video_stream=options.video_stream)
     kinds = task.kinds(info, options)
     if is_seen(kinds):
-        refuse_frames(info, chosen(options.frames, video, info).rate, ffmpeg.limits)
-    return info, kinds
+        refuse_frames(info, chosen(options.frames, video, info).rate, limits)
+    return kinds
 
 
 def is_seen(kinds: tuple[Kind, ...]) -> bool:
@@ -90,7 +94,8 @@ class MediaSource:
     def prepare(self, job: Job) -> Windows:
         task = tasks.named(job.task)
         with self._local(job) as path:
-            info, kinds = look(path, task, job.options, self._ffmpeg, self._video)
+            info = look(path, job.options, self._ffmpeg)
+            kinds = admitted(info, task, job.options, self._ffmpeg.limits, self._video)
             choice = chosen(job.options.frames, self._video, info)
             if is_seen(kinds):
                 info = measured(path, info, choice, self._ffmpeg)

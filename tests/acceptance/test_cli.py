@@ -155,15 +155,6 @@ def test_when_a_mill_ends_nothing_of_it_is_left(tmp_path: Path, noise: Path, how
     assert [job["status"] for job in kept] == ["done"], "what is stored outlives its mill"
 
 
-def test_a_dry_run_tells_lengths_and_refusals(tmp_path: Path, noise: Path, text_as_mp3: Path) -> None:
-    done = reelmill("plan", "--json", noise, text_as_mp3)
-    assert done.returncode == 1
-    good, bad, total = documents(done)
-    assert (good["seconds"], good["segments"], good["refused"]) == (4.0, 1, None)
-    assert "no sound" in bad["refused"]
-    assert total["total"] == {"files": 2, "refused": 1, "seconds": 4.0, "segments": 1}
-
-
 def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
     well = reelmill("doctor", "--json", "--data-dir", tmp_path / "data")
     assert (well.returncode, {row["ok"] for row in documents(well)}) == (0, {True})

@@ -1,0 +1,110 @@
+"""From a command line to the media it asks about, one by one: files, folders, globs, buckets and manifests."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+
+from pipeline import finding, manifest, tasks
+from pipeline.cli.connect import local_mode
+from pipeline.cli.submitting import Order
+from pipeline.errors import UsageError
+from pipeline.finding import Unusable
+from pipeline.job import Options
+from pipeline.looking import Asked
+from pipeline.producer import refuse_task
+from pipeline.remote import Remote, listed
+from pipeline.settings import S3, Settings
+from pipeline.store import S3Store
+
+_REMOTE = "s3://"
+
+
+class Asking:
+    """What a user named, with the task and options of the command line unless a line of a manifest says otherwise."""
+
+    def __init__(self, settings: Settings, order: Order) -> None:
+        self._settings = settings
+        self._order = order
+        self._store = cache(self._open)
+        self._wrong_order = lru_cache(maxsize=256)(self._check)
+
+    def named(self, paths: Iterable[str]) -> Iterator[Asked]:
+        """Raises UsageError, before the first one, that tells what was not found."""
+        given = list(paths)
+        missing = [path or "(an empty name)" for path in given if not self._is_there(path)]
+        if missing:
+            raise UsageError(f"no such file or folder: {', '.join(missing)}")
+        for path in given:
+            yield from self._behind(path, self._order.task, self._order.options)
+
+    def listed(self, path: Path) -> Iterator[Asked]:
+        """What the lines of a manifest name. A line that is wrong is refused, and stops no other."""
+        for entry in manifest.read(path):
+            line = f"{path}:{entry.line}"
+            if isinstance(entry, manifest.WrongLine):
+                yield self._refused(line, self._order.task, entry.reason)
+                continue
+            task, options = self._of(entry)
+            if reason := self._wrong_order(task, options.model_dump_json()):
+                yield self._refused(line, task, reason)
+                continue
+            is_empty = True
+            for asked in self._behind(entry.place(path), task, options):
+                is_empty = False
+                yield asked
+            if is_empty:
+                yield self._refused(f"{line} {entry.path}", task, "there is no such file")
+
+    def _of(self, entry: manifest.Entry) -> tuple[str, Options]:
+        """The command line's options belong to its task."""
+        order = self._order
+        if entry.task is not None and entry.task != order.task:
+            return entry.task, entry.options
+        return order.task, order.options.model_copy(update=entry.options.model_dump(exclude_unset=True))
+
+    def _check(self, task: str, written: str) -> str | None:
+        """What is wrong with a task and options (as JSON), which many lines of a manifest share."""
+        options = Options.model_validate_json(written)
+        try:
+            tasks.check(task, options)
+            refuse_task(task, options, self._settings.engine)
+        except UsageError as error:
+            return str(error)
+        return None
+
+    def _is_there(self, path: str) -> bool:
+        return path.startswith(_REMOTE) or next(finding.find(path), None) is not None
+
+    def _behind(self, path: str, task: str, options: Options) -> Iterator[Asked]:
+        if path.startswith(_REMOTE):
+            for name, remote in self._objects(path):
+                yield Asked(name=name, task=task, options=options, place=remote)
+            return
+        for found in finding.find(path):
+            if isinstance(found, Unusable):
+                yield self._refused(found.name, task, found.reason)
+            else:
+                yield Asked(name=found.name, task=task, options=options, place=found.path)
+
+    def _refused(self, name: str, task: str, reason: str) -> Asked:
+        return Asked(name=name, task=task, options=Options(), refused=reason)
+
+    def _objects(self, url: str) -> Iterator[tuple[str, Remote]]:
+        """`s3://bucket/prefix`; without a bucket (`s3:///prefix`), the one of the settings."""
+        bucket, _, prefix = url.removeprefix(_REMOTE).partition("/")
+        s3 = self._s3()
+        bucket = bucket or s3.bucket
+        for remote in listed(self._store(bucket), prefix):
+            yield f"{_REMOTE}{bucket}/{remote.key}", remote
+
+    def _open(self, bucket: str) -> S3Store:
+        """A bucket that is only read; it is never made."""
+        return S3Store(self._s3().model_copy(update={"bucket": bucket}))
+
+    def _s3(self) -> S3:
+        if self._settings.s3.endpoint:
+            return self._settings.s3
+        reached: Settings | None = local_mode().reach(self._settings)
+        if reached is None:
+            raise UsageError("no object store is configured: set REELMILL_S3__ENDPOINT, or start a mill (reelmill up)")
+        return reached.s3
