@@ -94,7 +94,9 @@ def test_where_nothing_is_cut_a_frame_is_taken_now_and_then(movie: Path, ffmpeg:
     assert found == [0.0, 4.0, 5.0, 8.0, 12.0, 16.0, 18.52, 20.0]
 
 
-@pytest.mark.parametrize("borders", [(4.9, 5.1), (11.6, 18.3), (8.0, 12.0, 18.5), (2.222, 4.0, 4.25, 19.999)])
+@pytest.mark.parametrize(
+    "borders", [(4.9, 5.1), (10.0, 14.5), (11.6, 18.3), (8.0, 12.0, 18.5), (2.222, 4.0, 4.25, 19.999)]
+)
 def test_windows_find_the_scenes_that_one_pass_finds(borders: tuple[float, ...], movie: Path, ffmpeg: Ffmpeg) -> None:
     whole = frames_of(sampled(film(movie, ffmpeg, "scene=4"))[1])
     assert by_windows(movie, ffmpeg, "scene=4", borders) == whole

@@ -84,7 +84,8 @@ TURNS: dict[str, tuple[tuple[str, ...], Any]] = {
     "180": (("-display_rotation", "180"), lambda pixels: np.rot90(pixels, 2)),
     "mirror": (("-display_rotation", "0", "-display_hflip"), lambda pixels: pixels[:, ::-1]),
     "head": (("-display_rotation", "0", "-display_vflip"), lambda pixels: pixels[::-1]),
-    "both": (("-display_rotation", "90", "-display_hflip"), None),
+    "90 and mirror": (("-display_rotation", "90", "-display_hflip"), None),
+    "-90 and mirror": (("-display_rotation", "-90", "-display_hflip"), None),
 }
 
 
