@@ -52,7 +52,7 @@ def read(path: Path, name: str, rate: float, side: int, limits: Limits, fit: Fit
                 if cell > last_cell:
                     if held is not None:
                         yield _shown(*held, start)
-                    held = start, pictures.finished(image, side, limits, fit).image
+                    held = start, pictures.finished(image, side, fit).image
                     last_cell = cell
                 start = end
     except PermanentError as error:

@@ -128,11 +128,8 @@ def subtitles(binary: Path, path: Path, demuxer: str, streams: list[int]) -> lis
     """
     media = ffmpeg.input(source(path), **safety(demuxer))
     texts = [media[f"s:{stream}"] for stream in streams]
-    # Matroska would move everything if one of the times lay before 0.
-    command = ffmpeg.output(
-        *texts, "pipe:1", format="matroska", avoid_negative_ts="disabled", **{"c:s": "webvtt"}
-    ).global_args("-nostdin", "-hide_banner", "-v", "error")
-    return _strings(command.compile(cmd=str(binary)))
+    command = ffmpeg.output(*texts, "pipe:1", format="matroska", **{"c:s": "webvtt"})
+    return _strings(command.global_args("-nostdin", "-hide_banner", "-v", "error").compile(cmd=str(binary)))
 
 
 def packets(binary: Path, path: Path, demuxer: str, stream: int, start: float, end: float) -> list[str]:

@@ -10,9 +10,8 @@ Size = tuple[int, int]
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _GREY_MODES = frozenset({"1", "L"})
 #: The mode that a profile of that colour space is about.
-_PROFILED = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "Lab ": "LAB"}
+_PROFILED = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-_LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
 _WHITE = (255, 255, 255)
 
 
@@ -46,12 +45,12 @@ def _stretched(image: Image.Image) -> Image.Image:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """One of the modes that can be scaled: L, RGB, RGBA, CMYK, LAB."""
+    """One of the modes that can be scaled: L, RGB, RGBA, CMYK."""
     if image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode in _GREY_MODES:
         return image.convert("L")
-    return image if image.mode in ("CMYK", "LAB") else image.convert("RGB")
+    return image if image.mode == "CMYK" else image.convert("RGB")
 
 
 def _scaled(image: Image.Image, size: Size, resample: Image.Resampling) -> Image.Image:
@@ -60,8 +59,6 @@ def _scaled(image: Image.Image, size: Size, resample: Image.Resampling) -> Image
 
 def _managed(colours: Image.Image, data: bytes | None) -> tuple[Image.Image, bool]:
     """Colours without transparency as sRGB, and whether the profile was of use. One that is broken is none."""
-    if colours.mode == "LAB":
-        return _converted(colours, _LAB), True
     if not data:
         return colours.convert("RGB"), True
     try:

@@ -100,12 +100,11 @@ def read(path: Path, name: str, side: int, limits: Limits, fit: Fit = "inside", 
     with opened(path, name, limits) as image:
         flags = ("first_picture_only",) if name == "heif" and getattr(image, "n_frames", 1) > 1 else ()
         _turn_to(image, page)
-        return finished(image, side, limits, fit, flags)
+        return finished(image, side, fit, flags)
 
 
-def finished(image: Image.Image, side: int, limits: Limits, fit: Fit, flags: tuple[str, ...] = ()) -> Picture:
+def finished(image: Image.Image, side: int, fit: Fit, flags: tuple[str, ...] = ()) -> Picture:
     """The picture that an opened file shows now."""
-    within(limits, "pixels", image.width * image.height, "pixels")
     if image.format in ("JPEG", "MPO"):
         # A JPEG can be decoded at a half, a quarter or an eighth of its size, which is a fraction of the work.
         image.draft("RGB", fitted(image.width, image.height, _DRAFT * side, fit))

@@ -12,7 +12,7 @@ from pipeline import keys
 from pipeline.engines import Capabilities
 from pipeline.job import MediaInfo, Window
 from pipeline.media import arguments, subtitles
-from pipeline.media.blocks import blocks
+from pipeline.media.blocks import Block, blocks
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
@@ -153,6 +153,12 @@ def test_subtitles_beyond_the_limit_are_a_flag(films: dict[str, Path], ffmpeg: F
 def test_a_language_becomes_part_of_a_name_only_if_it_looks_like_one(language: str) -> None:
     (stream,) = subtitles.streams([{"codec_type": "subtitle", "codec_name": "ass", "tags": {"language": language}}])
     assert stream.language == ("en" if language == "EN" else None)
+
+
+def test_the_name_of_a_cue_and_its_settings_are_no_words() -> None:
+    cue = Block(1, 3_723_004, 1_000, b"intro\nalign:start\nHello")
+    assert cues(subtitles.document([cue])) == [(3723.004, 3724.004, "Hello")]
+    assert subtitles.document([Block(1, -5, 1_000, b"\n\nToo early"), Block(1, 0, 0, b"\n\nToo short")]) is None
 
 
 def test_blocks_that_are_cut_off_or_none_at_all_are_no_trouble(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:

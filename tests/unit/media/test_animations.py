@@ -79,6 +79,12 @@ def test_of_each_stretch_of_time_the_first_frame_is_taken(
     assert [shown.end for shown in found] == [*expected[1:], END]
 
 
+def test_a_frame_at_the_very_start_of_a_stretch_belongs_to_it_whatever_the_rate(tmp_path: Path) -> None:
+    """0.3 as a float is a little less, so that 10 s would lie a little before the fourth stretch."""
+    found = read(animate(tmp_path / "a", "gif", (9_000, 1_000, 1_000)), "gif", 0.3)
+    assert [shown.start for shown in found] == [0, 9, 10]
+
+
 def test_times_do_not_drift(tmp_path: Path) -> None:
     """A thirtieth of a second has no exact number of milliseconds."""
     path = animate(tmp_path / "a", "png", (40,) * 90)
