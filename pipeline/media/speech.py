@@ -20,6 +20,9 @@ _SILENT = -60.0  # dBFS; below it there is nothing to hear
 _QUIET = -45.0  # dBFS; speech below it may be recognised badly
 _CLIPPED_AT = 0.999  # of full scale
 _MAX_CLIPPED = 0.001  # share of the samples
+#: Of the samples of speech, the loudest 0.5 % lie above some level. Where speech was clipped and then mixed with other
+#: channels, its tops are flat: more than so many times 0.5 % lie above 0.9 of that level (2.4 at most in good speech).
+_LOUDEST, _FLAT_TOPS = 99.5, 3.0
 _FLAT = 0.3  # spectral flatness of noise; voices stay far below, white noise is at 0.56
 _VAD_LEVEL = -25.0  # dBFS; quieter clips are raised to it for the network
 _MAX_GAIN = 30.0  # dB
@@ -52,6 +55,8 @@ def assess(clip: Samples) -> Activity:
     spans = _voiced(raised(clip, level))
     if is_only_specks(spans, level):
         return Activity((), ("no_speech", *flags))
+    if not flags and has_flat_tops(clip, spans):
+        flags = ("clipped",)
     return Activity(spans, ("quiet", *flags) if speech_level(level, spans) < _QUIET else flags)
 
 
@@ -68,6 +73,16 @@ def within_speech(start: float, end: float, spans: tuple[tuple[float, float], ..
 def is_clipped(clip: Samples) -> bool:
     """More samples at full scale than chance puts there."""
     return bool(len(clip)) and float(np.mean(np.abs(clip) >= _CLIPPED_AT)) > _MAX_CLIPPED
+
+
+def has_flat_tops(clip: Samples, spans: tuple[tuple[float, float], ...]) -> bool:
+    """Speech that was clipped before it was made quieter, as by the mixing of its channel with others."""
+    parts = [np.abs(clip[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]) for start, end in spans]
+    loudness = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    if not loudness.size:
+        return False
+    top = 0.9 * float(np.percentile(loudness, _LOUDEST))
+    return float(np.mean(loudness >= top)) > _FLAT_TOPS * (1 - _LOUDEST / 100)
 
 
 def is_silent(level: Samples) -> bool:

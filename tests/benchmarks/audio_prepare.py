@@ -1,7 +1,8 @@
 """What preparing audio costs: probe, windows and clips of an hour, against one plain ffmpeg pass over the same file.
 
-Both sides use the same ffmpeg and the same filter. Costs are CPU seconds, user and system, children included; the
-rounds are interleaved and the median counts. Before anything is timed, both sides must decode the same samples.
+Memory is the peak of all processes of the cut together, for an hour and for five minutes. Both sides use the same
+ffmpeg and the same filter. Costs are CPU seconds, user and system, children included; the rounds are interleaved and
+the median counts. Before anything is timed, both sides must decode the same samples.
 """
 
 import json
@@ -10,9 +11,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from pipeline.job import SAMPLE_RATE, Window
 from pipeline.media.arguments import RESAMPLERS
@@ -21,6 +24,7 @@ from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
 from pipeline.media.selftest import resampler
+from pipeline.media.vad import speech_probabilities
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Settings
 from tests.media_samples import RATE, write_wav
@@ -28,7 +32,9 @@ from tests.media_samples import RATE, write_wav
 CLIP_SECONDS = 30.0
 PIECE_MINUTES = 5  # made once, then repeated
 MINUTES = 60
-ROUNDS = {"mp3": 3, "m4a": 1}
+SHORT_MINUTES = 5  # that memory is compared with
+ROUNDS = {"mp3": 3, "m4a": 3}
+POLL_SECONDS = 0.02
 ENCODINGS = {"mp3": ("-c:a", "libmp3lame", "-b:a", "128k"), "m4a": ("-c:a", "aac", "-b:a", "128k")}
 
 
@@ -47,7 +53,12 @@ def figures(minutes: int = MINUTES) -> dict[str, float]:
             pairs = [(_bare(ffmpeg, path), _prepare(ffmpeg, path, window_seconds)) for _ in range(rounds)]
             bare, prepare = (statistics.median(times) for times in zip(*pairs, strict=True))
             clips, fill = _clips(ffmpeg, path, window_seconds)
-            found["peak_memory_mb"] = max(found.get("peak_memory_mb", 0.0), _peak_memory_mb(path))
+            short = _long_file(ffmpeg, piece, Path(folder), kind, SHORT_MINUTES)
+            peak, media_peak = _peak_memory_mb(path)
+            found["peak_memory_mb"] = max(found.get("peak_memory_mb", 0.0), peak)
+            found["media_process_mb"] = max(found.get("media_process_mb", 0.0), media_peak)
+            ratio = peak / _peak_memory_mb(short)[0]
+            found["memory_ratio_60_over_5_min"] = max(found.get("memory_ratio_60_over_5_min", 0.0), ratio)
             name = "" if kind == "mp3" else f"_{kind}"
             found |= {
                 f"cpu_ratio{name}": round(prepare / bare, 3),
@@ -82,7 +93,7 @@ def voice(seconds: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.int16]]":
 
 def _long_file(ffmpeg: Ffmpeg, piece: Path, folder: Path, kind: str, minutes: int) -> Path:
     """`piece` again and again, encoded in one go: files joined afterwards have small holes in their time stamps."""
-    path = folder / f"long.{kind}"
+    path = folder / f"{minutes}.{kind}"
     loop = ("-stream_loop", str(minutes // PIECE_MINUTES - 1), "-i", str(piece))
     subprocess.run(
         [str(ffmpeg.ffmpeg), "-nostdin", "-v", "error", "-y", *loop, *ENCODINGS[kind], str(path)], check=True
@@ -121,25 +132,44 @@ def _clips(ffmpeg: Ffmpeg, path: Path, window_seconds: float) -> tuple[int, floa
     info = probe(path, ffmpeg)
     lengths = [
         clip.end - clip.start
-        for window in choose_windows(path, info, window_seconds, ffmpeg)
-        for clip in WindowCut(path, info, window, CLIP_SECONDS, ffmpeg)
+        for window in choose_windows(path, info, window_seconds, ffmpeg, speech_probabilities)
+        for clip in WindowCut(path, info, window, CLIP_SECONDS, ffmpeg, speech_probabilities)
     ]
     return len(lengths), statistics.mean(lengths) / CLIP_SECONDS
 
 
-def _peak_memory_mb(path: Path) -> float:
-    """Of a fresh process that prepares the file, with its largest child: here, earlier work would count too."""
+def _peak_memory_mb(path: Path) -> tuple[float, float]:
+    """The most that a fresh process that prepares the file and its children held together, and the largest child.
+
+    Peaks are those that the kernel keeps for each process: usage as its parent sees it would count the parent's.
+    """
     code = "import sys; from tests.benchmarks import audio_prepare; audio_prepare.prepare_alone(sys.argv[1])"
-    argv = [sys.executable, "-c", code, str(path)]
-    return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    together, child = 0, 0
+    with subprocess.Popen([sys.executable, "-c", code, str(path)]) as process:
+        main = psutil.Process(process.pid)
+        while process.poll() is None:
+            peaks = [_high_water_kb(each.pid) for each in main.children(recursive=True)]
+            together, child = max(together, _high_water_kb(process.pid) + sum(peaks)), max(child, *peaks, 0)
+            time.sleep(POLL_SECONDS)
+    if process.returncode:
+        raise SystemExit("the file could not be prepared")
+    return together / 1024, child / 1024
+
+
+def _high_water_kb(pid: int) -> int:
+    """Most memory that a process ever had; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def prepare_alone(path: str) -> None:
-    """Prepare a file and print the peak memory of this process and its largest child in MB."""
+    """Prepare a file, with the voice activity detector in memory."""
     settings = Settings()
+    speech_probabilities(np.zeros(SAMPLE_RATE, np.float32))
     _clips(Ffmpeg.locate(settings), Path(path), settings.cutting.window_seconds)
-    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(sum(peaks) / 1024)
 
 
 def _same_samples(ffmpeg: Ffmpeg, path: Path, window_seconds: float) -> None:
