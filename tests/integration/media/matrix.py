@@ -1,20 +1,11 @@
 """Files of every kind that is accepted: what they are made with, and what must come out of them.
 
-This ffmpeg cannot write, so that they are missing here: DTS with more than its experimental encoder, AMR-WB, RealMedia,
-WMA 9 and later, VC-1, ATRAC, TrueHD beside a video, Dolby E.
+This ffmpeg can read them but not write them, so that they are missing here: AMR-WB, GSM, iLBC, Speex and QDM2 sound; WMA
+Professional, Lossless and Voice; WMV 9 and VC-1; Sorenson 3, Indeo 5 and AVS video.
 """
 
-import subprocess
-import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from pipeline.media.ffmpeg import Ffmpeg
 
 FPS = 25
 SECONDS = 2.0  # of a film
@@ -43,7 +34,7 @@ class Case:
     size: tuple[int, int] = (160, 120)
     tolerance: int = 12  #: of colours
     cover: bool = False  #: a picture that is no video comes along
-    streams: int = 1  #: of sound
+    decoy: bool = False  #: a stream of the same kind, black or silent, comes along and is not the one to take
 
 
 def sound(demuxer: str, audio: str, *options: str, **fields: object) -> Case:
@@ -60,6 +51,7 @@ X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "2")
 MPEG2 = ("-c:v", "mpeg2video", "-q:v", "2")
 AAC = ("-c:a", "aac", "-b:a", "160k")
+SECOND_STREAM = ("-disposition:a:0", "0", "-disposition:a:1", "default")
 AMR = ("-c:a", "libopencore_amrnb", "-b:a", "12.2k")
 # Otherwise the encoder melts the frames before and after a cut into one another.
 AV1 = ("-c:v", "libsvtav1", "-preset", "12", "-crf", "5", "-svtav1-params", "pred-struct=1")
@@ -86,6 +78,7 @@ CASES: Mapping[str, Case] = {
     "alac.caf": sound("caf", "alac", "-c:a", "alac"),
     "a.au": sound("au", "pcm_s16be"),
     "a.flac": sound("flac", "flac"),
+    "cover.flac": sound("flac", "flac", "-c:v", "copy", "-disposition:v", "attached_pic", cover=True),
     "96000.flac": sound("flac", "flac", rate=96_000),
     "7.1.flac": sound("flac", "flac", rate=48_000, channels=8),
     "short.flac": sound("flac", "flac", seconds=0.2),
@@ -107,11 +100,14 @@ CASES: Mapping[str, Case] = {
     "cover.m4a": sound("mov", "aac", *AAC, "-c:v", "copy", "-disposition:v", "attached_pic", cover=True),
     "vorbis.ogg": sound("ogg", "vorbis", "-c:a", "libvorbis"),
     "opus.ogg": sound("ogg", "opus", "-c:a", "libopus", rate=48_000),
+    "one-second.ogg": sound("ogg", "opus", "-c:a", "libopus", rate=48_000, seconds=1.0),
     "flac.ogg": sound("ogg", "flac", "-c:a", "flac"),
     "5.1.opus.ogg": sound("ogg", "opus", "-c:a", "libopus", rate=48_000, channels=6, loudness=1),
     "opus.webm": sound("matroska", "opus", "-c:a", "libopus", rate=48_000),
     "flac.mka": sound("matroska", "flac", "-c:a", "flac"),
-    "several.mka": sound("matroska", "flac", "-c:a", "flac", streams=2),
+    "second.mka": sound("matroska", "flac", "-c:a", "flac", *SECOND_STREAM, decoy=True),
+    "dts.mka": sound("matroska", "dts", "-c:a", "dca", "-strict", "-2", rate=48_000, padding=0.05),
+    "truehd.mka": sound("matroska", "truehd", "-c:a", "truehd", "-strict", "-2", rate=48_000),
     "a.ac3": sound("ac3", "ac3", padding=0.05),
     "5.1.ac3": sound("ac3", "ac3", "-b:a", "448k", rate=48_000, channels=6, padding=0.05, loudness=1),
     "a.eac3": sound("eac3", "eac3", rate=48_000, padding=0.05),
@@ -121,6 +117,8 @@ CASES: Mapping[str, Case] = {
     "moov-last.mp4": film("mov", "h264", "aac", *X264, *AAC),
     "moov-first.mp4": film("mov", "h264", "aac", *X264, *AAC, "-movflags", "faststart"),
     "fragments.mp4": film("mov", "h264", "aac", *X264, *AAC, "-movflags", "frag_keyframe+empty_moov", padding=0.06),
+    "av1.mp4": film("mov", "av1", "aac", *AV1, *AAC),
+    "two-videos.mkv": film("matroska", "h264", None, *X264, decoy=True),
     "silent.mp4": film("mov", "h264", None, *X264),
     "late.mp4": film("mov", "h264", "aac", *X264, *AAC, late=0.7),
     "prores.mov": film("mov", "prores", "pcm_s24le", "-c:v", "prores_ks", "-c:a", "pcm_s24le"),
@@ -170,64 +168,3 @@ CASES: Mapping[str, Case] = {
     "a.mxf": film("mxf", "mpeg2video", "pcm_s16le", *MPEG2, "-c:a", "pcm_s16le", channels=1),
     "a.wmv": film("asf", "wmv2", "wmav2", "-c:v", "wmv2", "-q:v", "2", "-c:a", "wmav2", padding=0.1),
 }
-
-
-def make(name: str, folder: Path, ffmpeg: Ffmpeg) -> Path:
-    """The file of that name."""
-    case, path = CASES[name], folder / name
-    inputs: list[str] = []
-    maps: list[str] = []
-    if case.video:
-        width, height = case.size
-        inputs += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS)]
-        inputs += ["-i", str(_pictures(case, folder))]
-        maps += ["-map", "0:v"]
-    for _ in range(case.streams if case.audio else 0):
-        inputs += [*(("-itsoffset", str(case.late)) if case.late else ()), "-i", str(_tones(case, folder))]
-        maps += ["-map", f"{len(maps) // 2}:a"]
-    if case.cover:
-        inputs += ["-i", str(_cover(folder))]
-        maps += ["-map", f"{len(maps) // 2}:v"]
-    colours = ("-pix_fmt", "yuv420p") if case.video not in (None, "ffv1", "prores", "mjpeg") else ()
-    argv = [str(ffmpeg.ffmpeg), "-nostdin", "-v", "error", "-y", *inputs, *maps, "-threads", "1", *colours]
-    subprocess.run([*argv, *case.options, str(path)], check=True, capture_output=True, timeout=120)
-    return path
-
-
-def tones(rate: int, seconds: float) -> NDArray[np.float64]:
-    """The first tone, silence, and the second tone; shape (samples,)."""
-    times = np.arange(round(seconds * rate)) / rate
-    first = LEVEL * np.sin(2 * np.pi * FIRST * times) * (times < SILENCE[0])
-    return first + LEVEL / 2 * np.sin(2 * np.pi * SECOND * times) * (times >= SILENCE[1])
-
-
-def _tones(case: Case, folder: Path) -> Path:
-    path = folder / f"tones-{case.rate}-{case.channels}-{case.seconds}.wav"
-    if not path.exists():
-        mono = (tones(case.rate, case.seconds) * 32_767).astype("<i2")
-        with wave.open(str(path), "wb") as file:
-            file.setparams((case.channels, 2, case.rate, 0, "NONE", ""))
-            file.writeframes(np.repeat(mono[:, None], case.channels, axis=1).tobytes())
-    return path
-
-
-def _pictures(case: Case, folder: Path) -> Path:
-    """Half a second of each colour; the right half shows the next one."""
-    width, height = case.size
-    path = folder / f"pictures-{width}x{height}.rgb"
-    if not path.exists():
-        frames = np.empty((round(SECONDS * FPS), height, width, 3), np.uint8)
-        for number in range(len(frames)):
-            place = int(number / FPS * 2)
-            frames[number, :, : width // 2] = COLOURS[place % len(COLOURS)]
-            frames[number, :, width // 2 :] = COLOURS[(place + 1) % len(COLOURS)]
-        path.write_bytes(frames.tobytes())
-    return path
-
-
-def _cover(folder: Path) -> Path:
-    """A picture of some hundred kilobytes, which is far more than the head of a file."""
-    path = folder / "cover.jpg"
-    if not path.exists():
-        Image.effect_noise((600, 600), 90).convert("RGB").save(path, quality=95)
-    return path
