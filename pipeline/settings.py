@@ -170,6 +170,16 @@ class Limits(Group):
     """of what one media process hands over: a day of frames of 768 x 768, one a second, is 153 GB"""
 
 
+class Sandbox(Group):
+    """Media is decoded by programs that see nothing but one file and the libraries of the system (bubblewrap)."""
+
+    mode: Literal["auto", "required", "off"] = "auto"
+    """auto: a worker of a fleet does not start without; on the machine of one user, whose media it is, the work goes
+    on without where there is none."""
+    bwrap: Path | None = None
+    """The bubblewrap program. None: the one on PATH, else the one that the `local` extra brings."""
+
+
 class Steward(Group):
     interval: float = Field(2, gt=0)
     """Seconds between two looks at the bucket."""
@@ -198,6 +208,7 @@ class Settings(BaseSettings):
     video: Video = Video()
     speech: Speech = Speech()
     limits: Limits = Limits()
+    sandbox: Sandbox = Sandbox()
     steward: Steward = Steward()
     ffmpeg: Path | None = None
     """The ffmpeg program. None: the one on PATH, else the one that the `local` extra brings."""
