@@ -1,7 +1,7 @@
 """Files of every kind that is accepted: what they are made with, and what must come out of them.
 
-This ffmpeg can read them but not write them, so that they are missing here: AMR-WB, GSM, iLBC, Speex and QDM2 sound; WMA
-Professional, Lossless and Voice; WMV 9 and VC-1; Sorenson 3, Indeo 5 and AVS video.
+Missing, because this ffmpeg can read them but not write them: AMR-WB, GSM, iLBC, Speex and QDM2 sound; WMA Voice,
+Professional and Lossless; WMV 9 and VC-1; Sorenson 3, Indeo 5 and AVS video.
 """
 
 from collections.abc import Mapping
