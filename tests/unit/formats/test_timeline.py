@@ -64,6 +64,8 @@ def test_a_hole_between_captions_keeps_them_apart_unless_it_is_the_first_frame_o
 def test_what_is_missing_is_never_merged() -> None:
     captions = [gap(0, 8), gap(8, 16), seen(16, 24, "a dog"), gap(24, 32), seen(32, 40, "a dog")]
     assert list(merged(captions, 1)) == captions
+    half_read = [seen(0, 8, "a dog"), seen(8, 16, "a dog", "missing"), seen(16, 24, "a dog")]
+    assert list(merged(half_read, 1)) == half_read, "whatever words it may have"
 
 
 def test_captions_without_words_are_not_merged() -> None:
