@@ -1,8 +1,10 @@
 import re
 import struct
 import zlib
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -269,3 +271,19 @@ def test_only_the_named_format_is_tried(tmp_path: Path) -> None:
     path = save(tmp_path / "a", Image.new("RGB", (8, 8)), "png")
     with pytest.raises(PermanentError, match="broken"):
         read(path, "jpeg", 64, Limits())
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "avif", "heif", "gif", "tiff", "bmp"])
+def test_a_file_with_wrong_bytes_is_read_or_refused_and_nothing_else_happens(name: str, tmp_path: Path) -> None:
+    if name == "heif":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    noise = Image.effect_noise((96, 64), 80).convert("RGB")
+    data = save(tmp_path / "a", noise, name).read_bytes()
+    random, path = Random(name), tmp_path / "b"
+    for _ in range(60):
+        wrong = bytearray(data)
+        for _ in range(random.choice((1, 5, 20))):
+            wrong[random.randrange(min(len(wrong), random.choice((64, len(data)))))] = random.randrange(256)
+        path.write_bytes(wrong)
+        with suppress(PermanentError):
+            assert read(path, name, 32, Limits(pixels=1_000_000)).image
