@@ -55,6 +55,12 @@ class Frames:
     keys_only: bool = False  #: whether only key frames are decoded, and count
     most: int | None = None  #: frames, after which the process ends
     sound: int | None = None  #: the audio stream of the file, if there is one
+    heard: Sound | None = None  #: that is handed over as well, through ASIDE
+    heard_from: float = 0.0  #: where it begins, in seconds on the clock that is written in the file
+
+
+#: Stands for a third descriptor to write to, whose number is known when the process starts.
+ASIDE = "pipe:aside"
 
 
 def source(path: Path) -> str:
@@ -76,16 +82,24 @@ def decode(binary: Path, path: Path, demuxer: str, start: float, length: float, 
     # Even a seek to 0 loses the first frame of an mp4, whose time stamp lies before 0.
     seek = {"ss": f"{start:.3f}"} if start > 0 else {}
     media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **seek, **safety(demuxer))
-    sound = media[f"a:{asked.stream}"].filter("aresample", **{"async": 1, "first_pts": 0})
-    sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[asked.resampler])
-    # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
-    outputs = [sound.output("pipe:1", format="s16le", ac=asked.channels, flush_packets=0)]
+    outputs = [_heard(media, asked, "pipe:1")]
     if asked.has_video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     # One filter thread: by default there are as many as cores, and each takes address space.
     command = command.global_args("-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
     return _strings(command.compile(cmd=str(binary)))
+
+
+def _heard(media: Any, asked: Sound, target: str, start: float | None = None) -> Any:
+    """The output with the sound of an input. `start`: where it begins, if not where the input does."""
+    sound = media[f"a:{asked.stream}"]
+    if start is not None:
+        sound = sound.filter("asetpts", f"PTS-{start:.6f}/TB")
+    sound = sound.filter("aresample", **{"async": 1, "first_pts": 0})
+    sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[asked.resampler])
+    # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
+    return sound.output(target, format="s16le", ac=asked.channels, flush_packets=0)
 
 
 def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Frames) -> list[str]:
@@ -114,7 +128,9 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
             "pipe:0", format="framecrc", vcodec="wrapped_avframe", enc_time_base="1/1000000", flush_packets=1, **passed
         ),
     ]
-    if asked.sound is not None and demuxer in _CLOCK_OF_STREAMS_IN_USE:
+    if asked.heard is not None:
+        outputs.append(_heard(media, asked.heard, ASIDE, asked.heard_from))
+    elif asked.sound is not None and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media[f"a:{asked.sound}"].output("-", format="null", acodec="copy"))
     command = ffmpeg.merge_outputs(*outputs)
     command = command.global_args("-copyts", "-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")

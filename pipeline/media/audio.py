@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, MediaInfo, Window
+from pipeline.media.along import Along
 from pipeline.media.channels import ChannelSegmenter
 from pipeline.media.cutting import Segmenter, SpeechClip
 from pipeline.media.description import longest, promised_end, too_long
@@ -23,12 +24,20 @@ class WindowSound:
     ResourceError when decoding it takes too much.
     """
 
-    def __init__(self, path: Path, info: MediaInfo, window: Window, ffmpeg: Ffmpeg, channels: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: MediaInfo,
+        window: Window,
+        ffmpeg: Ffmpeg,
+        channels: int = 1,
+        along: Along | None = None,
+    ) -> None:
         self._info = info
         self._window = window
         self._limits = ffmpeg.limits
         length = None if window.end is None else window.end - window.start
-        self._pcm = Pcm(path, info, window.start, length, ffmpeg, channels)
+        self._pcm = Pcm(path, info, window.start, length, ffmpeg, channels, along)
         self.end = window.start  #: where the decoded sound really ended, in seconds of the media
         self.flags: tuple[str, ...] = ()  #: of `decode_errors`, `resampler_fallback`
         self.missing: Failure | None = None  #: why sound that the file promises after `end` could not be read
@@ -40,6 +49,10 @@ class WindowSound:
             if self._pcm.end > longest(self._info, self._limits):
                 raise too_long(self._info, self._limits)
         self._conclude()
+
+    def is_at_hand(self, num_bytes: int) -> bool:
+        """Whether the first so many bytes can be read now, or end before."""
+        return self._pcm.is_at_hand(num_bytes)
 
     def _conclude(self) -> None:
         ending = self._pcm.ending
@@ -70,10 +83,11 @@ class WindowCut:
         detect: Detector | None = None,
         *,
         split: bool = False,
+        along: Along | None = None,
     ) -> None:
         #: that are cut each by itself
         self.channels = info.audio.channels if split and info.audio is not None else 1
-        self.sound = WindowSound(path, info, window, ffmpeg, self.channels)
+        self.sound = WindowSound(path, info, window, ffmpeg, self.channels, along)
         self._segmenter: Segmenter | ChannelSegmenter = Segmenter(window.start, clip_seconds, detect)
         if split:
             self._segmenter = ChannelSegmenter(window.start, clip_seconds, self.channels, detect)

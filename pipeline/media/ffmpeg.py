@@ -69,10 +69,18 @@ class Ffmpeg:
         ending = Ending()
         return b"".join(self.stream(argv, max_bytes, ending)), ending
 
-    def stream(self, argv: Sequence[str], max_bytes: int, ending: Ending, notes: Sink | None = None) -> Iterator[bytes]:
+    def stream(
+        self,
+        argv: Sequence[str],
+        max_bytes: int,
+        ending: Ending,
+        notes: Sink | None = None,
+        aside: Sink | None = None,
+    ) -> Iterator[bytes]:
         """Output of a process, chunk by chunk; the exit code and error output are in `ending` afterwards.
 
-        `notes` is handed what the process writes to descriptor 0, as it comes.
+        `notes` is handed what the process writes to descriptor 0, `aside` what it writes to `arguments.ASIDE`, as it
+        comes; what these raise is raised.
 
         Raises ResourceError when it hits a limit on memory or time, PermanentError when it crashes or writes more
         than `max_bytes` or the limit on that, TransientError when its sandbox cannot be set up, WorldError when it
@@ -80,11 +88,10 @@ class Ffmpeg:
         when the iterator is closed, read to its end or not.
         """
         arguments.check(list(argv))
-        process, aside = self._start(argv, has_notes=notes is not None)
+        wanted = [sink for sink in (notes, aside) if sink is not None]
+        process, pipes = self._start(argv, has_notes=notes is not None, has_aside=aside is not None)
         tail = _Tail()
-        sinks: dict[IO[bytes], Sink] = {process.stderr: tail.add}
-        if aside is not None and notes is not None:
-            sinks[aside] = notes
+        sinks: dict[IO[bytes], Sink] = {process.stderr: tail.add, **dict(zip(pipes, wanted, strict=True))}
         try:
             yield from process.read(sinks, max_bytes)
             ending.code = process.wait()
@@ -94,24 +101,26 @@ class Ffmpeg:
         finally:
             ending.stderr = tail.text()
             process.end()
-            if aside is not None:
-                aside.close()
+            for pipe in pipes:
+                pipe.close()
         judge(ending.code, ending.stderr)
 
-    def _start(self, argv: Sequence[str], *, has_notes: bool) -> tuple[Process, IO[bytes] | None]:
-        """A process, and the end to read its notes from."""
-        enclosure = None if self.sandbox is None else self.sandbox.of_media(argv)
-        reading, writing = os.pipe() if has_notes else (None, subprocess.DEVNULL)
+    def _start(self, argv: Sequence[str], *, has_notes: bool, has_aside: bool) -> tuple[Process, list[IO[bytes]]]:
+        """A process, and the ends to read its notes and what it says aside from."""
+        pairs = [os.pipe() for is_wanted in (has_notes, has_aside) if is_wanted]
+        writing = [end for _, end in pairs]
+        stdin = writing[0] if has_notes else subprocess.DEVNULL
+        given = (writing[-1],) if has_aside else ()
+        told = [f"pipe:{given[0]}" if part == arguments.ASIDE else part for part in argv] if given else list(argv)
+        reading = [os.fdopen(end, "rb") for end, _ in pairs]
         try:
-            process = Process(argv, self.limits, enclosure, writing)
+            enclosure = None if self.sandbox is None else self.sandbox.of_media(told)
+            return Process(told, self.limits, enclosure, stdin, given), list[IO[bytes]](reading)
         except OSError as error:
-            if reading is not None:
-                os.close(reading)
             raise WorldError(f"{argv[0]} cannot be started ({error.strerror}): {_INSTALL}") from error
         finally:
-            if reading is not None:
-                os.close(writing)
-        return process, None if reading is None else os.fdopen(reading, "rb")
+            for end in writing:
+                os.close(end)
 
 
 class _Tail:

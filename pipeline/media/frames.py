@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, Window
 from pipeline.limits import holds_more
-from pipeline.media import pictures, seeking
+from pipeline.media import pictures
+from pipeline.media.along import Along
 from pipeline.media.audio import cut_off, missing_until
 from pipeline.media.choice import Choice
 from pipeline.media.description import is_declaring
@@ -37,8 +38,10 @@ class FrameCut:
     takes too much.
     """
 
-    def __init__(self, film: Film, window: Window) -> None:
+    def __init__(self, film: Film, window: Window, along: Along | None = None) -> None:
+        """`along` gets the sound of the window from the process that decodes the frames, if `can_hear` says it can."""
         self._film = film
+        self._along = along
         self._window = window
         self._endings: list[Ending] = []
         self.end = window.start  #: where the video really ended, in seconds of the media, to within a cell
@@ -79,7 +82,7 @@ class FrameCut:
         start, end, step = window.start, window.end, 1 / film.choice.rate
         if film.choice.mode == "scene":
             start = max(0.0, (film.cell(start) - 1) * step)  # to know what the first frame is compared with
-        elif film.choice.mode == "fps" and seeking.is_worth_it(film.video, film.info.demuxer, step):
+        elif film.is_sought:
             start = yield from self._sought(start)
         # One second more than is allowed, so that video beyond the limit is noticed.
         yield from self._sampled(start, film.ffmpeg.limits.duration_seconds + 1 if end is None else end)
@@ -95,7 +98,7 @@ class FrameCut:
         return start
 
     def _sampled(self, start: float, end: float, most: int | None = None) -> Iterator[Sample]:
-        sampling = Sampling(self._film, Stretch(start, max(start, end)), most=most)
+        sampling = Sampling(self._film, Stretch(start, max(start, end)), most=most, along=self._along)
         self._endings.append(sampling.ending)
         yield from sampling
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.job import SAMPLE_RATE, MediaInfo
 from pipeline.media import arguments
+from pipeline.media.along import Along, Wanted
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.selftest import resampler
@@ -23,8 +24,16 @@ class Pcm:
     """
 
     def __init__(
-        self, path: Path, info: MediaInfo, start: float, length: float | None, ffmpeg: Ffmpeg, channels: int = 1
+        self,
+        path: Path,
+        info: MediaInfo,
+        start: float,
+        length: float | None,
+        ffmpeg: Ffmpeg,
+        channels: int = 1,
+        along: Along | None = None,
     ) -> None:
+        """`along`: where the sound comes from, if not from a process of its own."""
         self._path = path
         self._info = info
         self._start = start
@@ -32,9 +41,17 @@ class Pcm:
         self._length = max(1.0, longest(info, ffmpeg.limits) + 1 - start) if length is None else length
         self._ffmpeg = ffmpeg
         self._channels = channels
+        self._along = along
         self.num_bytes = 0  #: yielded so far
         self.ending = Ending()
-        self.resampler = ""
+        self.resampler = resampler(ffmpeg)
+        lead = min(start, _AROUND)
+        total = lead + self._length + _AROUND
+        wanted, skip, most = (channels * _num_bytes(time) for time in (self._length, lead, total))
+        self._begins, self._total = start - lead, total
+        self._wanted, self._skip, self._most = wanted, skip, most + channels * _SPARE_BYTES
+        if along is not None:
+            along.wanted = Wanted(self._begins, self._asked(), self._most)
 
     @property
     def end(self) -> float:
@@ -42,26 +59,34 @@ class Pcm:
         return round(self._start + self.num_bytes / (BYTES_PER_SECOND * self._channels), 3)
 
     def __iter__(self) -> Iterator[bytes]:
+        skip = self._skip
+        for chunk in self._chunks():
+            dropped = min(skip, len(chunk))
+            skip -= dropped
+            kept = chunk[dropped : dropped + self._wanted - self.num_bytes]
+            self.num_bytes += len(kept)
+            if kept:
+                yield kept
+
+    def is_at_hand(self, num_bytes: int) -> bool:
+        """Whether the first so many bytes can be read now, or end before; a process of its own waits for them."""
+        return self._along is None or self._along.holds(self._skip + num_bytes)
+
+    def _chunks(self) -> Iterator[bytes]:
+        if self._along is not None:
+            return self._along.chunks(self.ending)
+        binary, demuxer = self._ffmpeg.ffmpeg, self._info.demuxer
+        argv = arguments.decode(binary, self._path, demuxer, self._begins, self._total, asked=self._asked())
+        return self._ffmpeg.stream(argv, self._most, self.ending)
+
+    def _asked(self) -> arguments.Sound:
         assert self._info.audio is not None, "who asks for sound has looked whether there is any"
-        lead = min(self._start, _AROUND)
-        total = lead + self._length + _AROUND
-        wanted, skip, most = (self._channels * _num_bytes(time) for time in (self._length, lead, total))
-        self.resampler = resampler(self._ffmpeg)
-        asked = arguments.Sound(
+        return arguments.Sound(
             stream=self._info.audio.index,
             resampler=self.resampler,
             has_video=self._info.video is not None,
             channels=self._channels,
         )
-        start, demuxer = self._start - lead, self._info.demuxer
-        argv = arguments.decode(self._ffmpeg.ffmpeg, self._path, demuxer, start, total, asked=asked)
-        for chunk in self._ffmpeg.stream(argv, most + self._channels * _SPARE_BYTES, self.ending):
-            dropped = min(skip, len(chunk))
-            skip -= dropped
-            kept = chunk[dropped : dropped + wanted - self.num_bytes]
-            self.num_bytes += len(kept)
-            if kept:
-                yield kept
 
 
 def _num_bytes(seconds: float) -> int:

@@ -4,6 +4,7 @@ Each is iterated once, in bounded memory. The attributes are true afterwards: `e
 `flags`; `missing` and `missing_until`, why the stretch behind `end` could not be read although the file promises it.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from typing import Protocol
 from pipeline.errors import PermanentError
 from pipeline.job import SAMPLE_RATE, Failure, MediaInfo, SegmentLimits
 from pipeline.media import documents, picture_process
+from pipeline.media.along import Spool
 from pipeline.media.animations import Shown
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.ffmpeg import Ffmpeg
@@ -107,14 +109,17 @@ class ScenePieces(_Pieces):
         self._clip_seconds = clip_seconds
 
     def __iter__(self) -> Iterator[Piece]:
-        heard = _Reader(self._sound)
+        heard, waiting = _Reader(self._sound), _Waiting()
         place = self._start
         for end, frames in stretches(self._cut.frames(), place, self._most, self._clip_seconds):
+            if end is not None:
+                waiting.put(place, end, frames)
+                place = end
+            while waiting and (end is None or self._sound.is_at_hand(_num_bytes(waiting.next_end - self._start))):
+                begin, until, shown = waiting.take()
+                yield from _scene(begin, until, shown, heard.up_to(_num_bytes(until - self._start)))
             if end is None:
                 yield from self._last(place, frames, heard)
-            else:
-                yield from _scene(place, end, frames, heard.up_to(_num_bytes(end - self._start)))
-                place = end
         self._learn(self._cut, self._sound)
 
     def _last(self, place: float, frames: tuple[Frame, ...], heard: "_Reader") -> Iterator[Piece]:
@@ -239,6 +244,30 @@ def stretches(
             held = []
         held.append(frame)
     yield None, tuple(held)
+
+
+class _Waiting:
+    """Stretches whose sound has not come yet, in order. In some files it lies far behind the frames."""
+
+    def __init__(self) -> None:
+        self._places: deque[tuple[float, float, tuple[tuple[float, int], ...]]] = deque()
+        self._images = Spool()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def next_end(self) -> float:
+        return self._places[0][1]
+
+    def put(self, start: float, end: float, frames: tuple[Frame, ...]) -> None:
+        for frame in frames:
+            self._images.put(frame.image)
+        self._places.append((start, end, tuple((frame.time, len(frame.image)) for frame in frames)))
+
+    def take(self) -> tuple[float, float, tuple[Frame, ...]]:
+        start, end, sizes = self._places.popleft()
+        return start, end, tuple(Frame(time, self._images.take(size)) for time, size in sizes)
 
 
 class _Reader:

@@ -38,12 +38,20 @@ class Process:
     """A running media process. `stdout` and `stderr` are the ends to read from."""
 
     def __init__(
-        self, argv: Sequence[str], limits: Limits, enclosure: Enclosure | None, stdin: int = subprocess.DEVNULL
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        enclosure: Enclosure | None,
+        stdin: int = subprocess.DEVNULL,
+        given: Sequence[int] = (),
     ) -> None:
-        """`argv` is used without an enclosure, which has its own. Raises OSError when the program cannot be started."""
+        """`argv` is used without an enclosure, which has its own. `given`: descriptors that the program has, too.
+
+        Raises OSError when the program cannot be started.
+        """
         self._limits = limits
         self._status: IO[bytes] | None = None
-        self._popen = self._bare(argv, stdin) if enclosure is None else self._enclosed(enclosure, stdin)
+        self._popen = self._bare(argv, stdin, given) if enclosure is None else self._enclosed(enclosure, stdin, given)
         assert self._popen.stdout
         assert self._popen.stderr
         self.stdout, self.stderr = self._popen.stdout, self._popen.stderr
@@ -110,18 +118,18 @@ class Process:
                     pipe.close()
         self._popen.wait()
 
-    def _bare(self, argv: Sequence[str], stdin: int) -> "subprocess.Popen[bytes]":
-        process = _open(argv, stdin)
+    def _bare(self, argv: Sequence[str], stdin: int, given: Sequence[int]) -> "subprocess.Popen[bytes]":
+        process = _open(argv, stdin, given)
         _limit(process.pid, self._limits)
         return process
 
-    def _enclosed(self, enclosure: Enclosure, stdin: int) -> "subprocess.Popen[bytes]":
+    def _enclosed(self, enclosure: Enclosure, stdin: int, given: Sequence[int]) -> "subprocess.Popen[bytes]":
         (options, tell), (filters, tell_filter), (learn, status) = os.pipe(), os.pipe(), os.pipe()
         self._status = os.fdopen(learn, "rb")
-        given = (options, filters, status)
+        read_there = (options, filters, status)
         command = [str(enclosure.bwrap), "--args", str(options), "--", *enclosure.argv]
         try:
-            process = _open(command, stdin, given)
+            process = _open(command, stdin, (*read_there, *given))
             _limit(process.pid, self._limits)
             # It reads its options first: there it waits until the limits are set.
             own = ("--seccomp", str(filters), "--json-status-fd", str(status))
@@ -129,7 +137,7 @@ class Process:
                 with suppress(BrokenPipeError):  # it ended already; its exit status tells
                     os.write(end, data)
         finally:
-            for descriptor in (*given, tell, tell_filter):
+            for descriptor in (*read_there, tell, tell_filter):
                 os.close(descriptor)
         return process
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.job import MediaInfo, SegmentLimits, VideoStream
-from pipeline.media import arguments, filters, pictures
+from pipeline.media import arguments, filters, pictures, seeking
+from pipeline.media.along import Along
 from pipeline.media.arguments import Frames
 from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ending, Ffmpeg
@@ -65,6 +66,22 @@ class Film:
         """Whether HDR becomes SDR as it should; where ffmpeg was built without it, colours are pale."""
         return self.video.transfer == "sdr" or tone_mapping(self.ffmpeg)
 
+    @property
+    def is_sought(self) -> bool:
+        """Whether each frame is looked for by a process of its own."""
+        step = 1 / self.choice.rate
+        return self.choice.mode == "fps" and seeking.is_worth_it(self.video, self.info.demuxer, step)
+
+    @property
+    def can_be_heard(self) -> bool:
+        """Whether one process can give the frames and the sound of a window.
+
+        Not where frames are sought, for then nobody reads all of the file; and not where decoding begins between two
+        key frames: what ffmpeg complains of there would be taken for damage of the sound.
+        """
+        is_timed = self.info.audio is not None and not self.info.is_animation
+        return is_timed and not self.is_sought and self.info.demuxer not in WITHOUT_KEY_FRAMES
+
     def cell(self, time: float) -> int:
         """The number of the cell of 1/`rate` seconds that a time lies in."""
         return int(time * self.choice.rate + 1e-6)
@@ -74,11 +91,13 @@ class Sampling:
     """Iterate once over the samples of a stretch; `most`: so many cells at the most, then ffmpeg stops.
 
     Of each cell of the media, its first frame is taken if it lies in the stretch: stretches that touch give together
-    what one over all of them gives. `ending` tells afterwards how it went. Raises as `Ffmpeg.stream`.
+    what one over all of them gives. `ending` tells afterwards how it went. `along` gets the sound that it wants from
+    the same process. Raises as `Ffmpeg.stream`.
     """
 
-    def __init__(self, film: Film, stretch: Stretch, *, most: int | None = None) -> None:
+    def __init__(self, film: Film, stretch: Stretch, *, most: int | None = None, along: Along | None = None) -> None:
         self._film = film
+        self._along = along
         self._stretch = stretch
         self._most = most
         self._size = film.size
@@ -106,16 +125,22 @@ class Sampling:
         first_cell = film.cell(stretch.start)
         lead = LEAD if film.info.demuxer in WITHOUT_KEY_FRAMES else _AROUND
         start = max(0.0, first_cell / film.choice.rate - lead)
+        if self._along is not None and self._along.wanted is not None:
+            start = min(start, self._along.wanted.start)
         length = stretch.end - start + _AROUND
         argv = arguments.frames(
             film.ffmpeg.ffmpeg, film.path, film.info.demuxer, start, length, asked=self._asked(first_cell)
         )
         most = min(self._most or int(length * film.choice.rate) + _SPARE_FRAMES, 10**9)
-        yield from film.ffmpeg.stream(argv, most * frame_bytes, self.ending, self._note)
+        aside = None if self._along is None else self._along.put
+        yield from film.ffmpeg.stream(argv, most * frame_bytes, self.ending, self._note, aside)
+        if self._along is not None:
+            self._along.close(self.ending)
         yield b""
 
     def _asked(self, first_cell: int) -> Frames:
         film = self._film
+        wanted = None if self._along is None else self._along.wanted
         mapped = film.video.transfer != "sdr" and film.is_flattened
         return Frames(
             stream=film.video.index,
@@ -127,6 +152,8 @@ class Sampling:
             keys_only=film.choice.mode == "keyframes",
             most=self._most,
             sound=None if film.info.audio is None else film.info.audio.index,
+            heard=None if wanted is None else wanted.sound,
+            heard_from=0.0 if wanted is None else wanted.start + film.info.origin,
         )
 
     def _note(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ from pipeline import keys, tasks
 from pipeline.engines import Capabilities
 from pipeline.job import Job, Kind, MediaInfo, Options, SubtitleStream, Window, Windows
 from pipeline.media import subtitles
+from pipeline.media.along import Along
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.cache import MediaCache
 from pipeline.media.choice import chosen, parse
@@ -117,24 +118,31 @@ class MediaSource:
     @contextmanager
     def cut(self, job: Job, windows: Windows, window: Window) -> Iterator[Pieces]:
         with self._local(job) as path:
-            yield MediaCut([self._pieces(path, kind, windows, window, job.options) for kind in windows.kinds])
+            film = Film(path, windows.media, parse(windows.frames), windows.limits, self._ffmpeg)
+            # One process decodes both: the frames come first in the list, and the sound is kept until they are read.
+            is_both = windows.kinds in (("frames", "sound"), ("scene",))
+            along = Along() if is_both and film.can_be_heard else None
+            yield MediaCut([self._pieces(film, kind, windows, window, job.options, along) for kind in windows.kinds])
 
-    def _pieces(self, path: Path, kind: Kind, windows: Windows, window: Window, options: Options) -> Pieces:
+    def _pieces(
+        self, film: Film, kind: Kind, windows: Windows, window: Window, options: Options, along: Along | None
+    ) -> Pieces:
         """The pieces of one kind. Of several kinds, the first one tells how much of the media is done."""
-        info, limits, counts = windows.media, windows.limits, kind == windows.kinds[0]
-        film = Film(path, info, parse(windows.frames), limits, self._ffmpeg)
+        path, info, limits, counts = film.path, windows.media, windows.limits, kind == windows.kinds[0]
         match kind:
             case "sound":
                 split = options.channels == "split"
-                clips = WindowCut(path, info, window, limits.clip_seconds, self._ffmpeg, self._detect, split=split)
+                clips = WindowCut(
+                    path, info, window, limits.clip_seconds, self._ffmpeg, self._detect, split=split, along=along
+                )
                 return SoundPieces(clips, counts=counts)
             case "frames" if info.is_animation:
                 return AnimationPieces(path, info, limits, self._ffmpeg, rate=film.choice.rate, counts=counts)
             case "frames":
-                return FramePieces(FrameCut(film, window), counts=counts)
+                return FramePieces(FrameCut(film, window, along), counts=counts)
             case "scene":
-                frames = FrameCut(film, window)
-                sound = WindowSound(path, info, window, self._ffmpeg)
+                frames = FrameCut(film, window, along)
+                sound = WindowSound(path, info, window, self._ffmpeg, along=along)
                 most, clip_seconds = limits.images, limits.clip_seconds
                 return ScenePieces(frames, sound, window.start, most=most, clip_seconds=clip_seconds)
             case "picture":

@@ -152,6 +152,7 @@ MEMORY = """
 import re, resource, sys
 from pathlib import Path
 from pipeline.job import SegmentLimits, Window
+from pipeline.media.along import Along
 from pipeline.media.audio import WindowSound
 from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ffmpeg
@@ -162,8 +163,10 @@ from pipeline.media.sampling import Film
 from pipeline.settings import Settings
 ffmpeg, path = Ffmpeg.locate(Settings()), Path(sys.argv[1])
 info, window = probe(path, ffmpeg), Window(index=0, start=0, end=None)
-frames = FrameCut(Film(path, info, Choice("fps", 2.0), SegmentLimits(images=8), ffmpeg), window)
-pieces = ScenePieces(frames, WindowSound(path, info, window, ffmpeg), 0.0, most=8, clip_seconds=30)
+along = Along() if sys.argv[2] == "one process" else None
+frames = FrameCut(Film(path, info, Choice("fps", 2.0), SegmentLimits(images=8), ffmpeg), window, along)
+sound = WindowSound(path, info, window, ffmpeg, along=along)
+pieces = ScenePieces(frames, sound, 0.0, most=8, clip_seconds=30)
 for piece in pieces: pass
 # A process inherits the peak of getrusage from the one that started it; this one is its own.
 own = int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
@@ -171,13 +174,14 @@ print(pieces.end, own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 
 """
 
 
-def test_memory_does_not_grow_with_the_film(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+@pytest.mark.parametrize("processes", ["one process", "two processes"])
+def test_memory_does_not_grow_with_the_film(processes: str, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     peaks: dict[int, float] = {}
     for minutes in (1, 5):
         sound = write_wav(tmp_path / "sound.wav", beeps(60 * minutes, at=(1,)))
         options = ("-vf", "scale=480:360", "-r", "2", "-c:v", "mpeg4", "-c:a", "flac")
         path = encode(ffmpeg, sound, tmp_path / f"{minutes}.mkv", *options, video_seconds=60 * minutes)
-        argv = [sys.executable, "-c", MEMORY, str(path)]
+        argv = [sys.executable, "-c", MEMORY, str(path), processes]
         output = subprocess.run(argv, check=True, capture_output=True, timeout=300, cwd=os.getcwd()).stdout
         end, own, child = map(float, output.split())
         assert end == pytest.approx(60 * minutes, abs=1)
