@@ -153,3 +153,34 @@ def test_more_text_than_one_result_may_hold_ends_the_job_with_the_setting_named(
     assert result.status == "failed"
     assert "answers of a job" in (result.error or "")
     assert (result.error or "").endswith("allowed 10 bytes (REELMILL_LIMITS__RESULT_BYTES)")
+
+
+def test_channels_are_merged_on_one_timeline_with_the_channel_as_speaker() -> None:
+    places = ((1, 0.0, 20.0), (2, 3.0, 23.0))
+    segments = tuple(
+        Segment(window=0, index=index, start=start, end=end, channel=channel)
+        for index, (channel, start, end) in enumerate(places)
+    )
+    seen = survey(windows(None), plan(0, 0, 30).model_copy(update={"segments": segments}))
+    answers = {
+        (0, 0): answer((0.0, 2.0, "Hello."), (2.0, 2.5, "Who is it?"), (9.0, 12.0, "Fine.")),
+        (0, 1): answer((0.5, 4.0, "It is me.")),
+    }
+    result = assemble(a_job(), seen, answers)
+    assert [(segment.start, segment.speaker, segment.text) for segment in result.segments] == [
+        (0.0, "channel 1", "Hello."),
+        (2.0, "channel 1", "Who is it?"),
+        (3.5, "channel 2", "It is me."),
+        (9.0, "channel 1", "Fine."),
+    ]
+    assert result.text == "channel 1: Hello. Who is it?\nchannel 2: It is me.\nchannel 1: Fine."
+
+
+def test_what_fails_in_one_channel_is_missing_there_alone() -> None:
+    segments = tuple(Segment(window=0, index=number, start=0, end=20, channel=number + 1) for number in range(2))
+    seen = survey(windows(None), plan(0, 0, 30).model_copy(update={"segments": segments}))
+    result = assemble(a_job(), seen, {(0, 0): BROKEN, (0, 1): answer()})
+    assert [(segment.speaker, segment.flags) for segment in result.segments] == [
+        ("channel 1", ("missing",)),
+        ("channel 2", ("no_speech",)),
+    ]

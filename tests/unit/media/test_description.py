@@ -170,3 +170,34 @@ def test_a_frame_has_a_limit_too() -> None:
     with pytest.raises(PermanentError, match="pixels of a frame 230,400, allowed 230,399"):
         description.refuse(media(video=stream), 2, Limits(pixels=230_399))
     description.refuse(media(audio=None, video=stream), 1, Limits(pixels=230_400))
+
+
+def test_the_audio_stream_that_was_asked_for_is_described_with_its_language() -> None:
+    streams = (
+        video(),
+        audio(tags={"language": "deu"}, disposition={"default": 1}, duration="60.0"),
+        audio(tags={"LANGUAGE": "eng"}, codec_name="opus", duration="50.0"),
+        audio(tags={"language": "und"}),
+    )
+    found = [
+        description.info(description.read(said(*streams), "", audio_stream=number), "matroska", None)
+        for number in (None, 1, 2)
+    ]
+    assert [(info.audio.index, info.audio.codec, info.audio.language) for info in found if info.audio] == [
+        (0, "aac", "deu"),
+        (1, "opus", "eng"),
+        (2, "aac", None),
+    ]
+    assert {info.audio_streams for info in found} == {3}
+    assert description.read(said(*streams), "", audio_stream=1).extent.promise == 50.0
+
+
+def test_an_audio_stream_that_is_not_there_is_refused_with_how_many_there_are() -> None:
+    with pytest.raises(PermanentError, match="no audio stream number 2: the file has 2 audio streams, counted from 0"):
+        description.read(said(audio(), audio()), "", audio_stream=2)
+    with pytest.raises(PermanentError, match="no audio stream number 0: the file has 0 audio streams"):
+        description.read(said(video()), "", audio_stream=0)
+
+
+def said(*streams: dict[str, Any]) -> bytes:
+    return json.dumps({"streams": streams, "format": {}}).encode()

@@ -57,3 +57,23 @@ def test_the_level_of_speech_is_measured_where_speech_is() -> None:
     level = np.array([-80.0] * 100 + [-30.0] * 100, np.float32)
     assert speech.speech_level(level, ((3.3, 6.0),)) == pytest.approx(-30)
     assert speech.speech_level(level, ((0.0, 3.0),)) == pytest.approx(-80)
+
+
+def test_a_phrase_ends_where_speech_ends_not_in_the_silence_behind_it() -> None:
+    spans = ((0.5, 3.0), (12.0, 15.0))
+    assert speech.within_speech(0.0, 11.9, spans) == (0.5, 3.0)
+    assert speech.within_speech(11.9, 14.0, spans) == (12.0, 14.0)
+    assert speech.within_speech(0.0, 12.1, spans) == (0.5, 3.0)  # its end is the edge of what comes next
+    assert speech.within_speech(0.7, 14.5, spans) == (0.7, 14.5)
+    assert speech.within_speech(5.0, 8.0, spans) == (5.0, 8.0)
+    assert speech.within_speech(1.0, 2.0, ()) == (1.0, 2.0)
+
+
+def test_flat_tops_are_those_of_clipped_speech_however_loud_it_is_now() -> None:
+    rng = np.random.default_rng(0)
+    said = (rng.laplace(0, 0.05, 48_000)).astype(np.float32)
+    clipped = np.clip(said, -0.15, 0.15)
+    for gain in (1.0, 0.3, 5.0):
+        assert not speech.has_flat_tops(said * np.float32(gain), ((0.0, 3.0),))
+        assert speech.has_flat_tops(clipped * np.float32(gain), ((0.0, 3.0),))
+    assert not speech.has_flat_tops(clipped, ())
