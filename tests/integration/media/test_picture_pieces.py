@@ -106,6 +106,16 @@ def test_an_animation_that_breaks_in_its_first_frame_is_refused(tmp_path: Path, 
         list(cut)
 
 
+@pytest.mark.parametrize("name", ["avif", "heif"])
+def test_what_needs_a_library_more_is_read_where_media_is_read(name: str, tmp_path: Path, source: MediaSource) -> None:
+    if name == "heif":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    Image.new("RGB", (96, 48), GREEN).save(tmp_path / "a", name)
+    (piece,) = pieces_of(tmp_path / "a", source, "caption")
+    assert piece.payload.kind == "picture"
+    assert np.abs(colour(piece, 0) - GREEN).max() < 12
+
+
 def test_every_page_is_a_segment_of_its_own(tmp_path: Path, source: MediaSource) -> None:
     path = tmp_path / "a.tiff"
     pages = [Image.new("RGB", (96, 48), colour) for colour in (RED, GREEN, BLUE)]

@@ -21,6 +21,7 @@ from pipeline.stages.finish import outputs
 from pipeline.stages.source import MediaSource
 from pipeline.store import DirectoryStore
 from tests.integration.media.test_pieces import job_on
+from tests.unit.test_producer import Shop
 
 ENGLISH = """1
 00:00:00,500 --> 00:00:01,500
@@ -190,3 +191,25 @@ def test_a_job_keeps_the_subtitles_of_its_film_and_names_them(
         keys.subtitles(job.id, name) for name in ("subtitles.0.eng.vtt", "subtitles.1.fre.vtt")
     }
     assert "subtitles.0.eng.vtt" not in outputs(job.id, MediaInfo())
+
+
+def test_subtitles_end_among_the_outputs_of_a_job_and_are_made_anew_with_it(
+    films: dict[str, Path], tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    shop = Shop(tmp_path)
+    engine = Capabilities(kinds=frozenset({"sound"}), max_batch=1, max_cost=1)
+    cache = MediaCache(tmp_path / "cache", 10**9)
+    shop.source = MediaSource(shop.store, cache, ffmpeg, cutting=Cutting(), video=Video(), engine=engine)  # type: ignore[assignment]
+    shop.path = films["srt.mkv"]
+    job = shop.submit()
+    shop.work()
+    result = shop.producer.result(job)
+    assert result.status == "done"
+    assert cues(shop.producer.read(result.outputs["subtitles.0.eng.vtt"])) == SAID_ENGLISH
+    assert result.media.info is not None
+    assert [stream.output for stream in result.media.info.subtitles] == ["subtitles.0.eng.vtt", "subtitles.1.fre.vtt"]
+    shop.submit(force=True)
+    assert not [key for key in shop.store.objects if "subtitles" in key]
+    shop.work()
+    assert shop.producer.result(job).outputs == result.outputs
+    assert cues(shop.producer.read(result.outputs["subtitles.1.fre.vtt"])) == SAID_FRENCH
