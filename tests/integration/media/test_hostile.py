@@ -10,28 +10,26 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import PermanentError, WorldError
-from pipeline.media import arguments, documents, pictures
+from pipeline.media import arguments, documents, picture_process
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
+from tests.hostile.pointing import PLAYLISTS, filled
 from tests.media_samples import beeps, write_wav
 
-CORPUS = {
-    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{canary}\n#EXTINF:2,\n{url}\n#EXT-X-ENDLIST\n",
-    "m3u8-http": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{url}\n#EXT-X-ENDLIST\n",
-    "m3u8-itself": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhostile.mp4\n",
-    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-    'mediaPresentationDuration="PT2S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="1">'
-    "<BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>",
-    "concat": "file '{canary}'\n",
-    "ffconcat": "ffconcat version 1.0\nfile '{canary}'\n",
-    "sdp": "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n",
-    "svg": '<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/></svg>',
-    "pls": "[playlist]\nFile1={url}\nNumberOfEntries=1\n",
-    "html": '<!DOCTYPE html><html><img src="{url}"></html>',
-    "xspf": '<?xml version="1.0"?><playlist><track><location>{url}</location></track></playlist>',
-    "postscript": "%!PS-Adobe-3.0\n({canary}) run\n",
-}
+#: One of each kind that ffmpeg has a demuxer for.
+TRIED = (
+    "m3u8",
+    "m3u8-http",
+    "m3u8-itself",
+    "m3u8-subfile",
+    "dash",
+    "concat",
+    "concat-protocol",
+    "ffconcat",
+    "sdp",
+    "smooth",
+)
 NAMES = {"m3u8": "hostile.mp4", "sdp": "hostile.wav"}
 FORCED = ("mov", "matroska", "wav", "mp3", "aac", "ogg", "flac", "mpegts", "avi", "asf")
 
@@ -68,12 +66,11 @@ def web(canary: Path) -> Iterator[tuple[int, list[str]]]:
 
 def plant(kind: str, folder: Path, canary: Path, port: int) -> Path:
     path = folder / NAMES.get(kind, "hostile.mp4")
-    text = CORPUS[kind].format(canary=canary, url=f"http://127.0.0.1:{port}/canary.wav", port=port)
-    path.write_bytes(text.encode())
+    path.write_bytes(filled(kind, canary, port))
     return path
 
 
-@pytest.mark.parametrize("kind", CORPUS)
+@pytest.mark.parametrize("kind", PLAYLISTS)
 def test_a_hostile_file_is_refused_and_opens_nothing(
     kind: str, tmp_path: Path, canary: Path, web: tuple[int, list[str]], ffmpeg: Ffmpeg
 ) -> None:
@@ -91,7 +88,7 @@ def test_a_text_or_a_picture_that_names_a_file_opens_nothing(
     text, picture = tmp_path / "text", tmp_path / "picture"
     text.write_text(f"![]({url}) and {canary}\n")
     Image.new("RGB", (8, 8)).save(picture, "PNG", pnginfo=_linking(url))
-    read = documents.read(text, "utf-8", ffmpeg.limits), pictures.read(picture, "png", 8, ffmpeg.limits)
+    read = documents.read(text, "utf-8", ffmpeg.limits), picture_process.read(picture, "png", 8, ffmpeg)
     assert [probe(path, ffmpeg).kind for path in (text, picture)] == ["text", "picture"]
     assert all(read)
     assert hits == []
@@ -103,7 +100,7 @@ def _linking(url: str) -> PngInfo:
     return info
 
 
-@pytest.mark.parametrize("kind", CORPUS)
+@pytest.mark.parametrize("kind", TRIED)
 def test_even_past_the_sniffer_ffmpeg_reads_nothing_else(
     kind: str, tmp_path: Path, canary: Path, web: tuple[int, list[str]], ffmpeg: Ffmpeg
 ) -> None:
@@ -122,14 +119,14 @@ def test_the_canary_would_be_found_without_the_fences(tmp_path: Path, canary: Pa
     import subprocess
 
     path = tmp_path / "hostile"
-    path.write_text(CORPUS["ffconcat"].format(canary=canary))
+    path.write_bytes(filled("ffconcat", canary, 0))
     argv = [str(ffmpeg.ffmpeg), "-v", "error", "-f", "concat", "-safe", "0", "-i", str(path), "-f", "s16le", "-"]
     assert len(subprocess.run(argv, capture_output=True, check=True, timeout=60).stdout) > 100_000
 
 
 def test_a_forced_playlist_demuxer_is_not_started(tmp_path: Path, canary: Path, ffmpeg: Ffmpeg) -> None:
     path = tmp_path / "hostile"
-    path.write_text(CORPUS["ffconcat"].format(canary=canary))
+    path.write_bytes(filled("ffconcat", canary, 0))
     argv = [str(ffmpeg.ffmpeg), "-f", "concat", "-safe", "0", "-i", str(path), "-f", "s16le", "-"]
     with pytest.raises(WorldError):
         ffmpeg.run(argv, 1_000_000)
