@@ -29,6 +29,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> dict[str,
     sound = write_wav(folder / "sound", beeps(6, at=(1, 4)))
     coded = ("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-shortest")
     Image.new("RGB", (100, 50)).save(folder / "picture", "PNG")
+    shades = [Image.new("L", (10, 10), shade) for shade in range(0, 250, 50)]
+    shades[0].save(folder / "pages", "TIFF", save_all=True, append_images=shades[1:])
     (folder / "text").write_text("words " * 100)
     return {
         "sound": sound,
@@ -36,6 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> dict[str,
         # Written as it comes: no length in the header, so that only decoding can tell.
         "live": encode(ffmpeg, sound, folder / "live.mkv", *coded, "-live", "1", video_seconds=6),
         "picture": folder / "picture",
+        "pages": folder / "pages",
         "text": folder / "text",
     }
 
@@ -97,6 +100,8 @@ def cut_whole(source: MediaSource, job: Job) -> None:
         ("live", {"channel_samples": 441_000}, "holds more than 5 s of sound"),
         ("film", {"pixels": 3_071}, "pixels of a frame 3,072, allowed 3,071"),
         ("picture", {"pixels": 4_999}, "pixels 5,000, allowed 4,999"),
+        ("picture", {"picture_bytes": 50}, "allowed 50 bytes"),
+        ("pages", {"pages": 4}, "pages 5, allowed 4"),
         ("film", {"frame_rate": 24}, "frames a second 25, allowed 24"),
         ("film", {"frames": 5}, "frames of a job 6, allowed 5"),
         ("live", {"frames": 5}, "holds more than 5 frames to look at"),
