@@ -53,8 +53,9 @@ def print_totals(totals: Totals, limits: Limits) -> None:
     table = Table("task", "segments", "frames", "tokens", box=None, pad_edge=False)
     for name, asked in sorted(totals.tasks.items()):
         table.add_row(name, f"{asked.segments:,}", f"{asked.frames:,}", f"{asked.tokens:,}")
-    console.print()
-    console.print(table)
+    if totals.tasks:
+        console.print()
+        console.print(table)
     console.print(f"\n{_headline(totals)}", highlight=False)
     if totals.refusals:
         _print_refusals(totals, limits, console)
@@ -67,9 +68,9 @@ def _headline(totals: Totals) -> str:
         f"{show.clock(totals.sound_seconds)} of sound, {show.clock(totals.video_seconds)} of video",
     ]
     if totals.named_again:
-        parts.append(f"{totals.named_again:,} were named again and count once")
+        parts.append(f"Named more than once, but counted once: {totals.named_again:,}")
     if totals.of_unknown_length:
-        parts.append(f"{totals.of_unknown_length:,} do not tell their length and are not in these figures")
+        parts.append(f"Of a length that is not known, and not in these figures: {totals.of_unknown_length:,}")
     return ".\n".join([*parts, "Segments and tokens are about right, not exact"]) + "."
 
 
