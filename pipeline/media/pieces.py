@@ -1,69 +1,25 @@
-"""The media of a window as the payloads that a task asks for: one class for each kind, one that puts them together.
+"""Sound, frames, scenes and texts of a window as the payloads that a task asks for, and what puts them together.
 
-Each is iterated once, in bounded memory. The attributes are true afterwards: `end`, where the media really ended;
-`flags`; `missing` and `missing_until`, why the stretch behind `end` could not be read although the file promises it.
+Each is iterated once, in bounded memory.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from pipeline.errors import PermanentError
-from pipeline.job import SAMPLE_RATE, Failure, MediaInfo, SegmentLimits
-from pipeline.media import documents, picture_process
+from pipeline.job import SAMPLE_RATE, MediaInfo
+from pipeline.media import documents
 from pipeline.media.along import Spool
-from pipeline.media.animations import Shown
 from pipeline.media.audio import WindowCut, WindowSound
-from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.frames import FrameCut
+from pipeline.media.told import Pieces, Reading, length
 from pipeline.payload import BYTES_PER_SECOND, Frame, Payload, Piece
 from pipeline.settings import Limits
 
 _SHORTEST_SCENE = 0.1  # seconds of sound, in a scene without a frame
 
 
-class Told(Protocol):
-    """What is known of a window once it has been read."""
-
-    @property
-    def end(self) -> float: ...
-
-    @property
-    def flags(self) -> tuple[str, ...]: ...
-
-    @property
-    def missing(self) -> Failure | None: ...
-
-    @property
-    def missing_until(self) -> float | None: ...
-
-
-class Pieces(Told, Protocol):
-    """The pieces of a window, made as they are iterated; what is known at the end stands in the attributes."""
-
-    def __iter__(self) -> Iterator[Piece]: ...
-
-
-class _Pieces:
-    """Of a window in which nothing is missing, until something is found to be."""
-
-    def __init__(self, end: float = 0.0) -> None:
-        self.end = end
-        self.flags: tuple[str, ...] = ()
-        self.missing: Failure | None = None
-        self.missing_until: float | None = None
-
-    def _learn(self, *parts: Told) -> None:
-        """What the parts know once they have been read. If one of them is cut off, the earliest end counts."""
-        broken = [part for part in parts if part.missing is not None]
-        self.end = min(part.end for part in broken) if broken else max(part.end for part in parts)
-        self.flags = tuple(dict.fromkeys(flag for part in parts for flag in part.flags))
-        self.missing = broken[0].missing if broken else None
-        self.missing_until = max((part.missing_until or 0.0 for part in broken), default=None)
-
-
-class SoundPieces(_Pieces):
+class SoundPieces(Reading):
     """The clips of speech. `counts`: how much of the media is done is told by them."""
 
     def __init__(self, cut: WindowCut, *, counts: bool) -> None:
@@ -74,12 +30,12 @@ class SoundPieces(_Pieces):
     def __iter__(self) -> Iterator[Piece]:
         for clip in self._cut:
             # Of several channels each is a part of the same time.
-            covers = _length(clip.start, clip.end) / self._cut.channels if self._counts else 0.0
+            covers = length(clip.start, clip.end) / self._cut.channels if self._counts else 0.0
             yield Piece(clip.start, clip.end, Payload(kind="sound", pcm=clip.pcm, covers=covers), clip.channel)
         self._learn(self._cut)
 
 
-class FramePieces(_Pieces):
+class FramePieces(Reading):
     """Groups of frames. `counts` as in `SoundPieces`."""
 
     def __init__(self, cut: FrameCut, *, counts: bool) -> None:
@@ -89,12 +45,12 @@ class FramePieces(_Pieces):
 
     def __iter__(self) -> Iterator[Piece]:
         for group in self._cut:
-            covers = _length(group.start, group.end) if self._counts else 0.0
+            covers = length(group.start, group.end) if self._counts else 0.0
             yield Piece(group.start, group.end, Payload(kind="frames", frames=group.frames, covers=covers))
         self._learn(self._cut)
 
 
-class ScenePieces(_Pieces):
+class ScenePieces(Reading):
     """What is seen and heard together: frames and the sound of the same stretch, both read as they are needed.
 
     A stretch has at most `most` frames and `clip_seconds` of sound; it may have no frame, or no sound.
@@ -135,68 +91,7 @@ class ScenePieces(_Pieces):
             place, frames = end, ()
 
 
-class PicturePieces(_Pieces):
-    """The pictures of a picture file, page by page. The place of a picture is the number of its page, from 0 on."""
-
-    def __init__(self, path: Path, info: MediaInfo, engine: SegmentLimits, ffmpeg: Ffmpeg) -> None:
-        assert info.picture is not None, "the media is a picture"
-        self._path = path
-        self._picture = info.picture
-        self._engine = engine
-        self._ffmpeg = ffmpeg
-        super().__init__(end=float(info.picture.pages - 1))
-
-    def __iter__(self) -> Iterator[Piece]:
-        name, engine = self._picture.format, self._engine
-        for page in range(self._picture.pages):
-            found = picture_process.read(self._path, name, engine.image_pixels, self._ffmpeg, engine.image_fit, page)
-            self.flags = tuple(dict.fromkeys((*self.flags, *found.flags)))
-            place = float(page)
-            yield Piece(place, place, Payload(kind="picture", frames=(Frame(place, found.image),)))
-
-
-class AnimationPieces(_Pieces):
-    """Groups of the frames of an animation, `rate` a second. `counts` as in `SoundPieces`.
-
-    Of one that is cut off or broken behind its first frames, these are given, and what is behind them is missing.
-    """
-
-    def __init__(
-        self, path: Path, info: MediaInfo, engine: SegmentLimits, ffmpeg: Ffmpeg, *, rate: float, counts: bool
-    ) -> None:
-        super().__init__()
-        assert info.picture is not None, "the media came as a picture file"
-        self._most = engine.images
-        self._counts = counts
-        name, side = info.picture.format, engine.image_pixels
-        self._frames = picture_process.animation(path, name, rate, side, ffmpeg, engine.image_fit)
-
-    def __iter__(self) -> Iterator[Piece]:
-        held: list[Shown] = []
-        for shown in self._readable():
-            if len(held) == self._most:
-                yield self._piece(held)
-                held = []
-            held.append(shown)
-            self.end = shown.end
-        yield self._piece(held)
-
-    def _readable(self) -> Iterator[Shown]:
-        try:
-            yield from self._frames
-        except PermanentError as error:
-            if not self.end:
-                raise
-            self.missing = Failure(error="permanent", reason=error.reason, detail=error.detail)
-
-    def _piece(self, shown: Sequence[Shown]) -> Piece:
-        start, end = shown[0].start, shown[-1].end
-        frames = tuple(Frame(frame.start, frame.image) for frame in shown)
-        covers = _length(start, end) if self._counts else 0.0
-        return Piece(start, end, Payload(kind="frames", frames=frames, covers=covers))
-
-
-class TextPieces(_Pieces):
+class TextPieces(Reading):
     """A text in pieces of at most `longest` characters; one of white space alone is left out."""
 
     def __init__(self, path: Path, info: MediaInfo, longest: int, limits: Limits) -> None:
@@ -212,7 +107,7 @@ class TextPieces(_Pieces):
                 yield Piece(float(piece.start), float(piece.end), payload)
 
 
-class MediaCut(_Pieces):
+class MediaCut(Reading):
     """The pieces of several kinds of one window, one kind after the other."""
 
     def __init__(self, parts: Sequence[Pieces]) -> None:
@@ -292,11 +187,7 @@ def _scene(start: float, end: float, frames: tuple[Frame, ...], pcm: bytes) -> I
     """A scene, unless there is nothing to be seen and next to nothing to be heard."""
     if frames or len(pcm) >= _SHORTEST_SCENE * BYTES_PER_SECOND:
         start, end = round(start, 6), round(end, 6)
-        yield Piece(start, end, Payload(kind="scene", frames=frames, pcm=pcm, covers=_length(start, end)))
-
-
-def _length(start: float, end: float) -> float:
-    return round(end - start, 6)
+        yield Piece(start, end, Payload(kind="scene", frames=frames, pcm=pcm, covers=length(start, end)))
 
 
 def _num_bytes(seconds: float) -> int:

@@ -17,18 +17,11 @@ from pipeline.media.description import refuse_frames
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.frames import FrameCut
 from pipeline.media.packets import measured
-from pipeline.media.pieces import (
-    AnimationPieces,
-    FramePieces,
-    MediaCut,
-    PicturePieces,
-    Pieces,
-    ScenePieces,
-    SoundPieces,
-    TextPieces,
-)
+from pipeline.media.picture_pieces import AnimationPieces, PicturePieces
+from pipeline.media.pieces import FramePieces, MediaCut, ScenePieces, SoundPieces, TextPieces
 from pipeline.media.probe import probe
 from pipeline.media.sampling import Film
+from pipeline.media.told import Pieces
 from pipeline.media.vad import Detector
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Cutting, Limits, Video

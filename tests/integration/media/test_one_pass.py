@@ -14,8 +14,9 @@ from pipeline.media.arguments import ASIDE, Sound
 from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.frames import FrameCut
-from pipeline.media.pieces import FramePieces, MediaCut, Pieces, ScenePieces, SoundPieces
+from pipeline.media.pieces import FramePieces, MediaCut, ScenePieces, SoundPieces
 from pipeline.media.sampling import Film
+from pipeline.media.told import Pieces
 from pipeline.payload import Frame, Piece
 from tests.integration.media.films import WHOLE, film
 from tests.media_samples import beeps, encode, write_wav

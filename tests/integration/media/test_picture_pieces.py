@@ -14,7 +14,7 @@ from pipeline.job import SegmentLimits
 from pipeline.media import pictures
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pieces import Pieces
+from pipeline.media.told import Pieces
 from pipeline.payload import Piece
 from pipeline.settings import Cutting, Limits, Video
 from pipeline.stages.source import MediaSource
