@@ -1,5 +1,7 @@
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from contextlib import suppress
 from io import BytesIO
@@ -287,3 +289,13 @@ def test_a_file_with_wrong_bytes_is_read_or_refused_and_nothing_else_happens(nam
         path.write_bytes(wrong)
         with suppress(PermanentError):
             assert read(path, name, 32, Limits(pixels=1_000_000)).image
+
+
+def test_pictures_can_be_read_where_there_is_nothing_but_pillow() -> None:
+    """In a process of its own, which loads nothing that it does not need."""
+    code = (
+        "import sys, pipeline.media.pictures, pipeline.media.animations\n"
+        "print(*{'ffmpeg', 'pipeline.media.ffmpeg', 'pipeline.engines', 'torch', 'librosa', 'celery', 'minio'}"
+        " & sys.modules.keys())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.split() == []
