@@ -8,8 +8,11 @@ from faster_whisper.audio import decode_audio
 from numpy.typing import NDArray
 
 from pipeline.media import speech
+from pipeline.media.cutting import Segmenter, SpeechClip
 from pipeline.media.speech import assess
+from pipeline.media.vad import speech_probabilities
 from pipeline.sample import speech_sample
+from tests import spoken
 
 RATE = 16_000
 SECONDS = 30
@@ -140,3 +143,30 @@ def test_several_threads_get_the_same_answers(voice: Clip) -> None:
     clips = [voice, voice[: 3 * RATE], music(0, (0, 4, 7)).astype(np.float32)] * 4
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(assess, clips)) == [assess(clip) for clip in clips]
+
+
+def clips_of(sound: spoken.Sound) -> list[SpeechClip]:
+    segmenter = Segmenter(0, 30, speech_probabilities)
+    return [*segmenter.feed(spoken.pcm(sound)), *segmenter.finish()]
+
+
+def is_speech(clip: SpeechClip) -> bool:
+    samples = np.frombuffer(clip.pcm, "<i2").astype(np.float32) / np.float32(32768)
+    return "no_speech" not in assess(samples).flags
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_clips_of_files_without_speech_are_no_speech(seed: int) -> None:
+    for sound in (spoken.music(60, seed=seed), spoken.noise(60, seed=seed), spoken.noise(60, colour=0.5, seed=seed)):
+        for gain in (0.05, 1.0):
+            assert not any(is_speech(clip) for clip in clips_of(sound * np.float32(gain)))
+    assert clips_of(np.zeros(60 * RATE, np.float32)) == []
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_clips_of_talk_over_babble_music_and_noise_are_speech(number: int) -> None:
+    said = spoken.talk(60, seed=number, voice=spoken.VOICES[number])
+    for under in (spoken.babble(60), spoken.music(60), spoken.noise(60), spoken.noise(60, colour=0.5)):
+        for clip in clips_of(spoken.over(said, under, snr=10).sound):
+            holds_phrase = any(first < clip.end * RATE and end > clip.start * RATE for first, end in said.spans)
+            assert is_speech(clip) or not holds_phrase
