@@ -15,6 +15,8 @@ from pipeline.media.ffmpeg import Ffmpeg
 #: Codecs that ffmpeg makes text of. Any others are pictures of text.
 _TEXTS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text", "eia_608"})
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")  # of BCP 47, in small letters
+_STROKES = frozenset("mnlbspc")  # what ASS draws shapes with
+_NUMBER = re.compile(r"-?[0-9.]+")
 _UNKNOWN = frozenset({"und", "mis", "mul", "zxx"})
 _LONGEST_TITLE = 200  # characters
 CONTENT_TYPE = "text/vtt; charset=utf-8"
@@ -93,11 +95,19 @@ def document(track: Sequence[Block]) -> bytes | None:
 def _cue(block: Block) -> str:
     """A cue behind its times; empty without words. In a block, the name of the cue and its settings come first."""
     text = block.data.decode("utf-8", "replace").split("\n", 2)[2:]
-    lines = [line.strip().replace("-->", "--&gt;") for line in "".join(text).splitlines() if line.strip()]
+    stripped = (line.strip() for line in "".join(text).splitlines())
+    lines = [line.replace("-->", "--&gt;") for line in stripped if line and not _is_drawing(line)]
     if not lines or block.start < 0 or block.length <= 0:
         return ""
     times = f"{_timestamp(block.start)} --> {_timestamp(block.start + block.length)}"
     return "".join(f"{line}\n" for line in (times, *lines))
+
+
+def _is_drawing(line: str) -> bool:
+    """Whether a line is a shape that ASS draws, which ffmpeg takes for words: `m 0 0 l 100 0 100 100`."""
+    words = line.split()
+    strokes = {word for word in words if not _NUMBER.fullmatch(word)}
+    return words[0] == "m" and len(strokes) > 1 and strokes <= _STROKES
 
 
 def _timestamp(milliseconds: int) -> str:

@@ -44,6 +44,7 @@ Style: Default,Arial,20
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 Dialogue: 0,0:00:00.70,0:00:02.00,Default,,0,0,0,,{\\pos(10,10)}Bonjour\\Nle monde
 Dialogue: 0,0:00:01.00,0:00:03.00,Default,,0,0,0,,Oui
+Dialogue: 0,0:00:01.50,0:00:02.50,Default,,0,0,0,,{\\p1}m 0 0 l 100 0 100 100.5 -3 b 1 2 3 4 5 6{\\p0}
 """
 Cues = list[tuple[float, float, str]]
 SAID_ENGLISH: Cues = [
@@ -166,7 +167,7 @@ def test_blocks_that_are_cut_off_or_none_at_all_are_no_trouble(films: dict[str, 
     argv = arguments.subtitles(ffmpeg.ffmpeg, films["srt.mkv"], "matroska", [0, 1])
     whole, _ = ffmpeg.run(argv, 1_000_000)
     every = list(blocks(whole))
-    assert [(block.track, block.start) for block in every] == [(1, 500), (2, 700), (2, 1000), (1, 2000)]
+    assert [(block.track, block.start) for block in every] == [(1, 500), (2, 700), (2, 1000), (2, 1500), (1, 2000)]
     for length in range(len(whole)):
         found = list(blocks(whole[:length]))
         assert found == every[: len(found)]
