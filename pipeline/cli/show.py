@@ -74,9 +74,14 @@ def print_result(result: Result, outputs: dict[str, str], console: Console) -> N
 
 def _paragraphs(segments: tuple[TextSegment, ...]) -> list[str]:
     lines: list[list[str]] = [[]]
+    speaker: str | None = None
     for segment in segments:
+        if segment.speaker != speaker and segment.text:  # who is named once for all that they say in one go
+            speaker = segment.speaker
+            lines.append([f"{speaker}:"] if speaker else [])
         if segment.reason:
-            lines += [[f"[missing {clock(segment.start)} - {clock(segment.end)}: {segment.reason}]"], []]
+            who = f"{segment.speaker}: " if segment.speaker else ""
+            lines += [[f"{who}[missing {clock(segment.start)} - {clock(segment.end)}: {segment.reason}]"], []]
         elif segment.text:
             lines[-1].append(segment.text)
     return [" ".join(line) for line in lines if line]

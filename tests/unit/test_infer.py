@@ -73,6 +73,12 @@ def test_times_of_the_engine_are_kept() -> None:
         assert answer(a_job()).spans == (span,)
 
 
+def test_the_silence_behind_a_phrase_is_no_part_of_it() -> None:
+    said = (Span(start=0.0, end=0.6, text="one"), Span(start=0.6, end=1.0, text="two"))
+    with answering(ScriptedEngine(Reply(spans=said)), SPEECH) as answer:
+        assert [(span.start, span.end) for span in answer(a_job()).spans] == [(0.2, 0.4), (0.6, 0.9)]
+
+
 def test_music_is_not_given_to_the_engine_for_a_transcript_but_may_be_asked_about() -> None:
     engine = ScriptedEngine(Reply(spans=untimed("a piano")))
     with answering(engine, MUSIC) as answer:
