@@ -1,8 +1,8 @@
 """How much work media is, before any of it is decoded: segments, frames and tokens. Pure.
 
-These are estimates. Sound is counted as if somebody spoke all the time, of frames chosen by scenes or key frames the
-number that their choice promises; answers that are put together and asked about
-again are not counted, nor are the words of the prompts.
+These are estimates. Sound is counted as if somebody spoke all the time; of frames chosen by scenes or key frames, the
+number that their choice promises. Answers that are put together and asked about again are not counted, nor are the
+words of the prompts.
 """
 
 import math

@@ -26,7 +26,7 @@ from pipeline.producer import file_sha256
 from pipeline.settings import Cutting, Settings, Video
 from pipeline.stages.source import MediaSource
 from pipeline.store import DirectoryStore
-from tests.media_samples import beeps, encode, write_wav
+from tests.media_samples import beeps, encode, noise_bursts, write_wav
 
 OPTIONS = {
     "transcribe": Options(),
@@ -104,18 +104,42 @@ def test_a_dry_run_refuses_what_prepare_refuses_in_the_same_words(
 
 def verdict_of_prepare(path: Path, task: str, folder: Path, ffmpeg: Ffmpeg) -> Verdict:
     """What becomes of a job on the file: the reason that it is refused with, or the media that it is."""
-    store = DirectoryStore(folder / "bucket")
-    cache = MediaCache(folder / "cache", 10**9)
-    source = MediaSource(store, cache, ffmpeg, cutting=Cutting(), video=Video(), engine=ENGINE)
-    sha256 = file_sha256(path)
-    store.upload(keys.media(sha256), path)
-    media = Media(name=path.name, key=keys.media(sha256), sha256=sha256, size=path.stat().st_size)
-    job = Job(id="j", task=task, media=media, options=OPTIONS[task], engine="echo", submitted_at=datetime.now(UTC))
-    tasks.check(task, job.options)
+    source, job = source_of(path, task, folder, ffmpeg)
     try:
         return source.prepare(job).media
     except PermanentError as error:
         return error.reason
+
+
+def source_of(path: Path, task: str, folder: Path, ffmpeg: Ffmpeg) -> tuple[MediaSource, Job]:
+    """A job on the file, as it would be submitted."""
+    store = DirectoryStore(folder / "bucket")
+    cache = MediaCache(folder / "cache", 10**9)
+    sha256 = file_sha256(path)
+    store.upload(keys.media(sha256), path)
+    media = Media(name=path.name, key=keys.media(sha256), sha256=sha256, size=path.stat().st_size)
+    options = OPTIONS[task]
+    tasks.check(task, options)
+    job = Job(id="j", task=task, media=media, options=options, engine="echo", submitted_at=datetime.now(UTC))
+    return MediaSource(store, cache, ffmpeg, cutting=Cutting(), video=Video(), engine=ENGINE), job
+
+
+@pytest.mark.parametrize(("task", "seconds"), [("transcribe", 200), ("caption", 30), ("ask", 30)])
+def test_an_estimate_is_near_what_cutting_gives(task: str, seconds: int, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    sound = write_wav(tmp_path / "sound.wav", noise_bursts(seconds))
+    coded = ("-c:v", "mpeg4", "-c:a", "pcm_s16le")
+    path = encode(ffmpeg, sound, tmp_path / "film.mkv", *coded, video_seconds=seconds)
+    source, job = source_of(path, task, tmp_path, ffmpeg)
+    windows = source.prepare(job)
+    pieces = []
+    for window in windows.windows:
+        with source.cut(job, windows, window) as cut:
+            pieces += list(cut)
+    looker = Looker(ffmpeg, Sizes(ENGINE.limits, Video(), Facts()), None)
+    found = looker.row(Asked(name="film", task=task, options=OPTIONS[task], place=path)).work
+    assert found is not None
+    assert found.segments == pytest.approx(len(pieces), rel=0.2)
+    assert found.frames == sum(len(piece.payload.frames) for piece in pieces)
 
 
 def test_a_file_that_goes_while_it_is_looked_at_is_told(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
