@@ -299,3 +299,15 @@ def test_pictures_can_be_read_where_there_is_nothing_but_pillow() -> None:
         " & sys.modules.keys())"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "avif", "heif", "gif", "tiff", "bmp"])
+def test_every_format_is_held_to_the_limit_on_pixels(name: str, tmp_path: Path) -> None:
+    if name == "heif":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    path = save(tmp_path / "a", Image.new("RGB", (128, 64), RED), name)
+    assert describe(path, name, Limits(pixels=128 * 64)).width == 128
+    for look in (describe, lambda path, name, limits: read(path, name, 64, limits)):
+        with pytest.raises(LimitError) as refused:
+            look(path, name, Limits(pixels=128 * 64 - 1))
+        assert refused.value.setting == "pixels"
