@@ -13,7 +13,7 @@ from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pcm import Pcm
 from pipeline.media.vad import Detector
 
-_TOLERANCE = 1.0  # seconds that a header may promise too much
+TOLERANCE = 1.0  # seconds that a header may promise too much
 
 
 class WindowSound:
@@ -119,7 +119,7 @@ def missing_until(window: Window, end: float, promised: float | None) -> float |
     if promised is None:
         return None
     until = promised if window.end is None else min(window.end, promised)
-    return until if until - end > _TOLERANCE else None
+    return until if until - end > TOLERANCE else None
 
 
 def cut_off(window: Window, end: float, until: float, promised: float, what: str) -> str:

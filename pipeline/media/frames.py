@@ -1,5 +1,6 @@
 """One window of a video as groups of frames, in one streaming pass; one group is held in memory."""
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,15 +10,17 @@ from pipeline.job import Failure, Window
 from pipeline.limits import holds_more
 from pipeline.media import pictures
 from pipeline.media.along import Along
-from pipeline.media.audio import cut_off, missing_until
+from pipeline.media.audio import TOLERANCE, cut_off, missing_until
 from pipeline.media.choice import Choice
 from pipeline.media.description import is_declaring
 from pipeline.media.ffmpeg import Ending
-from pipeline.media.packets import shows_until
+from pipeline.media.packets import shows
 from pipeline.media.sampling import Film, Sample, Sampling, Stretch
 from pipeline.media.scenes import Scenes
 from pipeline.media.seeking import WITHOUT_KEY_FRAMES
 from pipeline.payload import Frame
+
+_MORE = 60.0  # seconds behind the end that a header tells, in which video is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +91,21 @@ class FrameCut:
         yield from self._sampled(start, film.ffmpeg.limits.duration_seconds + 1 if end is None else end)
 
     def _sought(self, start: float) -> Generator[Sample, None, float]:
-        """The frame of each cell, by a process of its own, up to the last cell but one; returns where that ends."""
-        film = self._film
-        until = min(bound for bound in (self._window.end, film.video.length) if bound is not None)
-        for cell in range(film.cell(start), film.cell(until) - 1):
-            end = (cell + 1) / film.choice.rate
-            yield from self._sampled(start, end, most=1)
-            start = end
-        return start
+        """The frame of each cell, by a process of its own, as far as the header tells; returns where to go on."""
+        film, end = self._film, self._window.end
+        bounds = [bound for bound in (end, film.video.length) if bound is not None]
+        for cell in range(film.cell(start), math.ceil(min(bounds) * film.choice.rate - 1e-6)):
+            until = (cell + 1) / film.choice.rate
+            until = until if end is None else min(until, end)
+            yield from self._sampled(start, until, most=1)
+            start = until
+        # To decode up to the end only to see that it is the end would cost as much as some frames.
+        goes_on = end is None and shows(film.path, film.info, start, start + _MORE, film.ffmpeg)
+        return start if goes_on or end is not None else film.ffmpeg.limits.duration_seconds + 1
 
     def _sampled(self, start: float, end: float, most: int | None = None) -> Iterator[Sample]:
+        if start >= end and most is None and self._endings:
+            return  # all was sought
         sampling = Sampling(self._film, Stretch(start, max(start, end)), most=most, along=self._along)
         self._endings.append(sampling.ending)
         yield from sampling
@@ -144,7 +152,7 @@ class FrameCut:
         """Whether the video goes on at the end of the window; between key frames, whether there is any up to there."""
         film, end = self._film, self._window.end
         if film.choice.mode == "keyframes":
-            return shows_until(film.path, film.info, until, film.ffmpeg)
+            return shows(film.path, film.info, until - TOLERANCE, until + TOLERANCE, film.ffmpeg)
         if end is None:
             return False
         every = replace(film, choice=Choice("fps", film.choice.rate))

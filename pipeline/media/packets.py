@@ -10,7 +10,6 @@ from pipeline.media.seeking import may_pay
 from pipeline.media.video import number
 
 _MEASURED = 60.0  # seconds, from the start, in which key frames are counted
-_TOLERANCE = 1.0  # seconds that a header may promise too much
 _MAX_BYTES = 8_000_000
 
 
@@ -30,10 +29,9 @@ def key_frame_seconds(path: Path, info: MediaInfo, ffmpeg: Ffmpeg) -> float | No
     return round((max(times) - min(times)) / (len(times) - 1), 3) if len(times) > 1 else None
 
 
-def shows_until(path: Path, info: MediaInfo, until: float, ffmpeg: Ffmpeg) -> bool:
-    """Whether the file holds video up to a time, in seconds of the media, or nearly."""
-    last = until - _TOLERANCE
-    return any(time >= last for time, _ in _packets(path, info, max(0.0, last), until + _TOLERANCE, ffmpeg))
+def shows(path: Path, info: MediaInfo, start: float, end: float, ffmpeg: Ffmpeg) -> bool:
+    """Whether the file holds video between two times, in seconds of the media."""
+    return any(start <= time <= end for time, _ in _packets(path, info, max(0.0, start), end, ffmpeg))
 
 
 def _packets(path: Path, info: MediaInfo, start: float, end: float, ffmpeg: Ffmpeg) -> list[tuple[float, bool]]:

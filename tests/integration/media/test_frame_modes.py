@@ -1,6 +1,7 @@
 """Key frames alone, scenes, and frames that are sought one by one: exact times, and the same ones by windows."""
 
 import subprocess
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -114,7 +115,9 @@ def test_frames_that_are_sought_are_those_of_one_pass(
     name: str, films: dict[str, Path], ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = films[name]
-    whole = {rate: frames_of(sampled(film(path, ffmpeg, f"fps={rate}"))[1]) for rate in (0.5, 0.9)}
+    passes = {rate: sampled(film(path, ffmpeg, f"fps={rate}")) for rate in (0.5, 0.9)}
+    whole = {rate: frames_of(groups) for rate, (_, groups) in passes.items()}
+    usual = {rate: frame_cut.end for rate, (frame_cut, _) in passes.items()}
     calls: list[float] = []
 
     def always(_video: object, _demuxer: str, step: float) -> bool:
@@ -123,9 +126,22 @@ def test_frames_that_are_sought_are_those_of_one_pass(
 
     monkeypatch.setattr(seeking, "is_worth_it", always)
     for rate, frames in whole.items():
-        assert frames_of(sampled(film(path, ffmpeg, f"fps={rate}"))[1]) == frames
+        frame_cut, groups = sampled(film(path, ffmpeg, f"fps={rate}"))
+        assert frames_of(groups) == frames
+        assert (frame_cut.flags, frame_cut.missing) == ((), None)
+        assert frame_cut.end == pytest.approx(usual[rate], abs=0.1)
         assert by_windows(path, ffmpeg, f"fps={rate}", (2.48, 5.0)) == frames
     assert len(calls) == 8
+
+
+def test_what_lies_behind_the_end_that_a_header_tells_is_sought_too(
+    films: dict[str, Path], ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = film(films["b-frames.mp4"], ffmpeg, "fps=0.5")
+    whole = frames_of(sampled(wanted)[1])
+    info = wanted.info.model_copy(update={"video": wanted.video.model_copy(update={"length": 5.0})})
+    monkeypatch.setattr(seeking, "is_worth_it", lambda *_: True)
+    assert frames_of(sampled(replace(wanted, info=info))[1]) == whole
 
 
 def test_key_frames_are_measured_only_where_it_matters(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:
