@@ -60,7 +60,8 @@ def _ffmpeg(settings: Settings) -> str:
 
     ffmpeg = Ffmpeg.locate(settings)
     facts = ffmpeg.self_test()
-    remarks = [versions.remark(program, facts[program]) for program in ("ffmpeg", "ffprobe")]
+    is_sandboxed = ffmpeg.sandbox is not None
+    remarks = [versions.remark(name, facts[name], is_sandboxed=is_sandboxed) for name in ("ffmpeg", "ffprobe")]
     told = f"{ffmpeg.ffmpeg}; " + ", ".join(f"{name} {value}" for name, value in facts.items())
     return "; ".join([told, *(remark for remark in remarks if remark)])
 

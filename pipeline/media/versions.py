@@ -23,13 +23,14 @@ def refuse_old(program: str, version: str) -> None:
         raise WorldError(f"{program} {version} is too old: reelmill needs {_dotted(LOWEST)}, and advises more")
 
 
-def remark(program: str, version: str) -> str | None:
+def remark(program: str, version: str, *, is_sandboxed: bool) -> str | None:
     """What to say about a program that works but is not as safe as it could be."""
     numbers = parsed(version)
     if numbers is None:
         return f"{program} {version} is no release: whether it has the safety fixes of {_dotted(ADVISED)} is not known"
     if numbers < ADVISED:
-        return f"{program} {version} is older than {_dotted(ADVISED)} and has known flaws: safety rests on the sandbox"
+        rest = "safety rests on the sandbox" if is_sandboxed else "and there is no sandbox to hold them"
+        return f"{program} {version} is older than {_dotted(ADVISED)} and has known flaws: {rest}"
     return None
 
 
