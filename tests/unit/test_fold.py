@@ -83,3 +83,12 @@ def test_pieces_keep_every_word_and_never_exceed_the_limit(lines: list[str], lon
     assert all(len(piece.payload.text) <= longest for piece in pieces)
     letters = "".join(piece.payload.text for piece in pieces).replace("\n", "").replace(" ", "")
     assert letters == "".join(lines).replace(" ", "")
+
+
+def test_who_speaks_is_told_where_channels_are_kept_apart() -> None:
+    first, second = (
+        segment(index, start=9.0 - 8 * index).model_copy(update={"channel": index + 1}) for index in (0, 1)
+    )
+    ports, windows = world((first, "one"), (second, "two"))
+    (piece,) = folded(JOB, windows, 1, ports)
+    assert piece.payload.text == "[00:00:01] channel 2: two\n[00:00:09] channel 1: one"
