@@ -61,13 +61,15 @@ def threshold(context: Levels) -> float:
 def pause_frames(context: Levels) -> int:
     """Frames that a silence must last to be a pause beyond doubt, from the levels around it. NEVER: no length will do.
 
-    In the pauses of steady loud sound there is nothing at all, so that none of them is in doubt.
+    In the pauses of steady loud sound there is nothing at all, and out of true silence any sound stands out: no pause
+    is in doubt there.
     """
     if not len(context):
         return NEVER
     low, high = np.percentile(context, (10, 95))
     if high - low < _MIN_DYNAMICS:
-        return _PAUSES[0][1] if high >= _BACKGROUND else _PAUSES[-1][1]
+        is_clear = high >= _BACKGROUND or high + _MIN_DYNAMICS <= FLOOR
+        return _PAUSES[0][1] if is_clear else _PAUSES[-1][1]
     return next((frames for contrast, frames in _PAUSES if high - low >= contrast), NEVER)
 
 

@@ -145,8 +145,8 @@ def test_in_music_a_clip_ends_late() -> None:
 
 @pytest.mark.parametrize(
     ("background", "speech", "frames"),
-    [(-70, -20, 10), (-50, -20, 20), (-30, -20, NEVER), (-20, -20, 10), (-60, -58, 20)],
-    ids=["clear", "noise", "loud noise", "steady loud sound", "steady quiet sound"],
+    [(-70, -20, 10), (-50, -20, 20), (-30, -20, NEVER), (-20, -20, 10), (-60, -58, 20), (-90, -90, 10)],
+    ids=["clear", "noise", "loud noise", "steady loud sound", "steady quiet sound", "silence"],
 )
 def test_the_less_speech_stands_out_the_longer_a_silence_must_be(background: int, speech: int, frames: int) -> None:
     assert pause_frames(np.array([background] * 50 + [speech] * 50, np.float32)) == frames
