@@ -82,9 +82,9 @@ class FrameCut:
 
     def _samples(self) -> Iterator[Sample]:
         film, window = self._film, self._window
-        start, end, step = window.start, window.end, 1 / film.choice.rate
+        start, end = window.start, window.end
         if film.choice.mode == "scene":
-            start = max(0.0, (film.cell(start) - 1) * step)  # to know what the first frame is compared with
+            start = film.begin(film.cell(start) - 1)  # to know what the first frame is compared with
         elif film.is_sought:
             start = yield from self._sought(start)
         # One second more than is allowed, so that video beyond the limit is noticed.
@@ -95,8 +95,7 @@ class FrameCut:
         film, end = self._film, self._window.end
         bounds = [bound for bound in (end, film.video.length) if bound is not None]
         for cell in range(film.cell(start), math.ceil(min(bounds) * film.choice.rate - 1e-6)):
-            until = (cell + 1) / film.choice.rate
-            until = until if end is None else min(until, end)
+            until = film.begin(cell + 1) if end is None else min(film.begin(cell + 1), end)
             yield from self._sampled(start, until, most=1)
             start = until
         # To decode up to the end only to see that it is the end would cost as much as some frames.

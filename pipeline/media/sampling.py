@@ -83,8 +83,12 @@ class Film:
         return is_timed and not self.is_sought and self.info.demuxer not in WITHOUT_KEY_FRAMES
 
     def cell(self, time: float) -> int:
-        """The number of the cell of 1/`rate` seconds that a time lies in."""
+        """The number of the cell of 1/`rate` seconds that a time lies in: a rounding error before it is in it, too."""
         return int(time * self.choice.rate + 1e-6)
+
+    def begin(self, cell: int) -> float:
+        """The earliest time that lies in a cell; 0 in the first one."""
+        return max(0.0, (cell - 0.9e-6) / self.choice.rate)
 
 
 class Sampling:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.job import Window
 from pipeline.media import packets, seeking
-from pipeline.media.choice import parse
+from pipeline.media.choice import Choice, parse
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
 from pipeline.payload import Frame
@@ -142,6 +142,21 @@ def test_what_lies_behind_the_end_that_a_header_tells_is_sought_too(
     info = wanted.info.model_copy(update={"video": wanted.video.model_copy(update={"length": 5.0})})
     monkeypatch.setattr(seeking, "is_worth_it", lambda *_: True)
     assert frames_of(sampled(replace(wanted, info=info))[1]) == whole
+
+
+def test_a_frame_a_rounding_error_before_its_cell_is_neither_lost_nor_there_twice(
+    films: dict[str, Path], ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = film(films["even.mp4"], ffmpeg, "fps=0.5")
+    early = replace(wanted, info=wanted.info.model_copy(update={"origin": wanted.info.origin + 1e-6}))
+    times = [1.999999, 3.999999, 5.999999, 7.999999]
+    assert [frame.time for frame in frames_of(sampled(early)[1])] == times
+    monkeypatch.setattr("pipeline.media.scenes.distance", lambda *_: 0.0)
+    scenes = replace(early, choice=Choice("scene", 0.5, 1000.0))
+    taken = [frame.time for frame in frames_of(sampled(scenes, Window(index=1, start=4.5, end=9.9))[1])]
+    assert taken == [], "nothing new is seen, and there is no hole before it"
+    monkeypatch.setattr(seeking, "is_worth_it", lambda *_: True)
+    assert [frame.time for frame in frames_of(sampled(early)[1])] == times
 
 
 def test_key_frames_are_measured_only_where_it_matters(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:
