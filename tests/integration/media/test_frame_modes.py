@@ -153,7 +153,7 @@ def test_a_frame_a_rounding_error_before_its_cell_is_neither_lost_nor_there_twic
     assert [frame.time for frame in frames_of(sampled(early)[1])] == times
     monkeypatch.setattr("pipeline.media.scenes.distance", lambda *_: 0.0)
     scenes = replace(early, choice=Choice("scene", 0.5, 1000.0))
-    taken = [frame.time for frame in frames_of(sampled(scenes, Window(index=1, start=4.5, end=9.9))[1])]
+    taken = [frame.time for frame in frames_of(sampled(scenes, Window(index=1, start=3.999999, end=9.9))[1])]
     assert taken == [], "nothing new is seen, and there is no hole before it"
     monkeypatch.setattr(seeking, "is_worth_it", lambda *_: True)
     assert [frame.time for frame in frames_of(sampled(early)[1])] == times
