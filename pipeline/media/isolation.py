@@ -100,7 +100,7 @@ def _run(sandbox: Sandbox, code: str) -> tuple[bytes, str]:
         output = b"".join(process.read({process.stderr: complaints.append}, _MAX_BYTES))
         process.wait()
     except PipelineError as error:
-        return b"", f"{error.reason}: {_told(complaints)}"
+        return b"", ": ".join(filter(None, (error.reason, _told(complaints))))
     finally:
         process.end()
     return output, _told(complaints)
