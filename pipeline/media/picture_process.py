@@ -46,7 +46,7 @@ def close(ffmpeg: Ffmpeg) -> None:
     """End the processes that wait for pictures. The next picture starts one anew."""
     idle = _idle(os.getpid(), ffmpeg.sandbox, ffmpeg.limits)
     while idle:
-        idle.pop().end()
+        idle.pop().finish()
 
 
 @cache

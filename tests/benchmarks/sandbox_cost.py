@@ -5,7 +5,6 @@ started; the two sides of a comparison alternate. Wall times mean something on a
 """
 
 import json
-import os
 import resource
 import sys
 import tempfile
@@ -82,10 +81,6 @@ def _away(path: Path, ffmpeg: Ffmpeg, number: int = MANY) -> Callable[[], object
     def work() -> None:
         for _ in range(number):
             picture_process.read(path, "jpeg", SIDE, ffmpeg)
-        for reader in picture_process._idle(os.getpid(), ffmpeg.sandbox, ffmpeg.limits):
-            assert reader._process.stdin
-            reader._process.stdin.close()  # it ends by itself, and hands on what its children used
-            reader._process.wait()
         picture_process.close(ffmpeg)
 
     return work

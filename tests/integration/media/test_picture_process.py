@@ -187,14 +187,14 @@ def test_what_a_reader_that_is_taken_over_says_does_no_harm(
 
 
 def test_a_reader_that_takes_too_long_is_ended(attack: Attack, drawn: dict[str, Path]) -> None:
-    programs = attack("while True: time.sleep(9)")
-    programs = replace(programs, limits=Limits(process_seconds=1))
+    patient = attack("while True: time.sleep(9)")
+    hasty = replace(patient, limits=Limits(process_seconds=1))
     started = time.monotonic()
     with pytest.raises(ResourceError, match="longer than the limit"):
-        picture_process.read(drawn["png"], "png", SIDE, programs)
+        picture_process.read(drawn["png"], "png", SIDE, hasty)
     assert time.monotonic() - started < 10
-    assert picture_process.describe(drawn["png"], "png", programs).width == 60
-    picture_process.close(programs)
+    assert picture_process._idle(os.getpid(), hasty.sandbox, hasty.limits) == []
+    assert picture_process.describe(drawn["png"], "png", patient).width == 60
 
 
 @pytest.mark.parametrize("anywhere", ["in the sandbox"], indirect=True)
