@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.job import SAMPLE_RATE
 from pipeline.media.levels import FRAME_BYTES, FRAMES_PER_SECOND, Levels, levels, pause_frames, threshold
-from pipeline.media.packing import Heard, next_clip
+from pipeline.media.packing import WIDEST_MARGIN, Heard, next_clip
 from pipeline.media.vad import Detector, voice
 
 _BLOCK = 10 * FRAMES_PER_SECOND  # frames that share one threshold
 _BLOCKS_BEFORE, _BLOCKS_AFTER = 3, 2  # around a block, that its threshold is taken from
-_MARGIN = 10  # frames kept of silence, in case speech follows
 _LEAD = 25  # frames that the detector hears before the first one it is asked about
 
 
@@ -92,7 +91,7 @@ class Segmenter:
             yield self._clip(*found)
             self._drop(found[1])
         if not is_last and not self._active.any():
-            self._drop(max(0, len(self._active) - _MARGIN))
+            self._drop(max(0, len(self._active) - WIDEST_MARGIN))  # speech may follow
 
     def _heard(self) -> Heard:
         return Heard(self._active, self._levels, self._needed)

@@ -71,8 +71,13 @@ def test_long_silence_is_dropped_and_a_margin_stays_around_speech() -> None:
 
 
 def test_speech_is_packed_over_a_silence_while_it_fits() -> None:
-    assert len(cut(sound((5, LOUD), (8, BACKGROUND), (5, LOUD)))) == 1
-    assert len(cut(sound((5, LOUD), (22, BACKGROUND), (5, LOUD)))) == 2
+    assert len(cut(sound((5, LOUD), (7.9, BACKGROUND), (5, LOUD)))) == 1
+    assert len(cut(sound((13, LOUD), (5, BACKGROUND), (14, LOUD)))) == 2
+
+
+def test_a_silence_of_eight_seconds_ends_a_clip() -> None:
+    clips = cut(sound((5, LOUD), (8.1, BACKGROUND), (5, LOUD)))
+    assert times(clips) == pytest.approx([0, 5.2, 12.9, 18.1], abs=0.021)
 
 
 def test_a_clip_ends_in_the_longest_pause_that_costs_no_further_clip() -> None:
@@ -81,8 +86,8 @@ def test_a_clip_ends_in_the_longest_pause_that_costs_no_further_clip() -> None:
 
 
 def test_a_long_silence_lies_between_clips_when_there_are_two_anyway() -> None:
-    clips = cut(sound((4, LOUD), (20, BACKGROUND), *speech(3, 3, 3, gap=0.4)))
-    assert times(clips) == pytest.approx([0, 4.2, 23.8, 34], abs=0.221)
+    clips = cut(sound((14, LOUD), (6, BACKGROUND), *speech(3, 3, 6, gap=0.4)))
+    assert times(clips) == pytest.approx([0, 14.2, 19.8, 33], abs=0.021)
 
 
 def test_speech_is_packed_and_cut_in_the_last_gap_that_fits() -> None:
@@ -124,6 +129,12 @@ def test_noise_between_speech_is_known_by_what_is_around_it() -> None:
 def test_quiet_speech_after_loud_speech_is_kept() -> None:
     clips = cut(sound(*speech(2, 2, 2, 2, 2, gap=0.5), (5, 0.0003), *((2.0, 0.006), (0.5, 0.0003)) * 3))
     assert clips[-1].end >= 24.5
+
+
+def test_the_margin_is_kept_after_a_long_stretch_without_speech() -> None:
+    noise = 10 ** (-50 / 20)
+    (clip,) = cut(sound((95, noise), (3, LOUD), (2, noise), (3, LOUD), (95, noise)))
+    assert (clip.start, clip.end) == (pytest.approx(94.5, abs=0.021), pytest.approx(103.5, abs=0.021))
 
 
 def test_times_are_those_of_the_media() -> None:

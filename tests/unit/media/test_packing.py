@@ -37,7 +37,7 @@ def silent_detector(first: int, end: int) -> NDArray[np.float32]:
 
 def test_a_pause_beyond_doubt_near_the_end_needs_no_detector() -> None:
     found = next_clip(heard(1300, 30, 2000), LIMIT, silent_detector, is_last=False)
-    assert found == (0, 1310)
+    assert found == (0, 1315)
 
 
 def test_a_short_silence_in_noise_is_no_pause_but_in_clear_sound_it_is() -> None:
@@ -55,7 +55,7 @@ def test_where_levels_never_tell_the_detector_decides() -> None:
 
 def test_an_early_pause_beyond_doubt_is_better_than_a_place_that_is_not() -> None:
     everywhere, _ = nobody_at()
-    assert next_clip(heard(600, 30, 2500), LIMIT, everywhere, is_last=False) == (0, 610)
+    assert next_clip(heard(600, 30, 2500), LIMIT, everywhere, is_last=False) == (0, 615)
 
 
 def test_without_a_detector_any_silence_is_taken_and_then_the_quietest_place() -> None:
@@ -74,10 +74,10 @@ def test_nothing_is_decided_before_the_clip_after_it_is_known() -> None:
 def test_the_longest_pause_is_taken_of_those_that_cost_no_clip() -> None:
     # The clip after this one can end at 2530 at the latest, wherever in [1050, 1500] it begins.
     sound = heard(1060, 60, 300, 25, 1085, 25, 2000)
-    assert next_clip(sound, LIMIT, silent_detector, is_last=False) == (0, 1070)
+    assert next_clip(sound, LIMIT, silent_detector, is_last=False) == (0, 1085)
     # Here it would end 100 frames earlier if it began that early.
     sound = heard(960, 60, 400, 25, 1000, 25, 120, 25, 2000)
-    assert next_clip(sound, LIMIT, silent_detector, is_last=False) == (0, 1430)
+    assert next_clip(sound, LIMIT, silent_detector, is_last=False) == (0, 1432)
 
 
 def test_looking_ahead_never_costs_a_clip() -> None:
