@@ -77,7 +77,7 @@ class FrameCut:
             if sample.time >= start:
                 last = sample
                 if is_taken:
-                    yield Frame(time=sample.time, image=pictures.jpeg(sample.image))
+                    yield Frame(time=sample.time, image=pictures.encoded(sample.image))
         self._conclude(last)
 
     def _samples(self) -> Iterator[Sample]:

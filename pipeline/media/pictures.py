@@ -116,9 +116,13 @@ def finished(image: Image.Image, side: int, fit: Fit, flags: tuple[str, ...] = (
 
 def jpeg(image: Image.Image) -> bytes:
     """An RGB picture as JPEG with full colour resolution; nothing else that came with it is kept."""
+    return encoded(Image.frombytes("RGB", image.size, image.tobytes()))
+
+
+def encoded(image: Image.Image) -> bytes:
+    """The same, of a picture that nothing came with: a copy of it would cost as much as its JPEG."""
     output = BytesIO()
-    bare = Image.frombytes("RGB", image.size, image.tobytes())
-    bare.save(output, "JPEG", quality=_QUALITY, subsampling=0)
+    image.save(output, "JPEG", quality=_QUALITY, subsampling=0)
     return output.getvalue()
 
 

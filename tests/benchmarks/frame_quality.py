@@ -45,10 +45,10 @@ def figures() -> dict[str, float]:
         samples = list(Sampling(film, Stretch(0.0, FULL_HD.length)))[:COMPARED]
         lossless = [sample.image for sample in samples]
         decode = statistics.median(decoding(ffmpeg, path) for _ in range(3)) / FULL_HD.length
-        encoded = [pictures.jpeg(image) for image in lossless]
+        encoded = [pictures.encoded(image) for image in lossless]
         arrived = [Image.open(BytesIO(data)).convert("RGB") for data in encoded]
         exact = [_processed(_full_size(ffmpeg, path, sample.time)) for sample in samples]
-    write = _mean_seconds(lambda: [pictures.jpeg(image) for image in lossless]) / COMPARED
+    write = _mean_seconds(lambda: [pictures.encoded(image) for image in lossless]) / COMPARED
     read = _mean_seconds(lambda: [Image.open(BytesIO(data)).convert("RGB") for data in encoded]) / COMPARED
     found = {
         "psnr_db": min(_psnr(ours, theirs) for ours, theirs in zip(arrived, lossless, strict=True)),
