@@ -70,13 +70,13 @@ def _ends(image: Image.Image, limits: Limits) -> Iterator[Fraction]:
     # In a PNG, what programs show that know no animations may stand in front.
     first = 1 if getattr(image, "default_image", False) else 0
     for number in count(first):
-        within(limits, "animation_frames", number - first + 1, "frames")
         try:
             image.seek(number)
         except EOFError:
             if number < getattr(image, "n_frames", 1):
                 raise PermanentError("the picture is cut off", f"{number} of its frames can be read") from None
             return
+        within(limits, "animation_frames", number - first + 1, "frames")
         image.load()
         pixels += image.width * image.height
         within(limits, "animation_pixels", pixels, "pixels of all frames")

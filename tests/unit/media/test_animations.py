@@ -171,6 +171,11 @@ def test_a_file_that_is_cut_off_before_all_of_it_is_known_is_refused(name: str, 
         read(path, name)
 
 
+def test_an_animation_with_as_many_frames_as_there_may_be_is_read(tmp_path: Path) -> None:
+    path = animate(tmp_path / "a", "gif", (100,) * 5)
+    assert len(list(animations.read(path, "gif", 60, 64, Limits(animation_frames=5)))) == 5
+
+
 def test_one_frame_is_held_in_memory(tmp_path: Path) -> None:
     """Not all are decoded before the first is given."""
     path = animate(tmp_path / "a", "gif", (100,) * 50)
