@@ -85,6 +85,17 @@ def test_frames_come_at_the_rate_asked_for_with_the_times_of_the_file(
     assert sum(piece.payload.covers for piece in pieces) == pytest.approx(10, abs=0.1)
 
 
+def test_which_frames_are_looked_at_is_decided_once_and_stored(film: Path, source: MediaSource) -> None:
+    for asked, stored in (("scene=4", "scene=4.0"), ("keyframes", "keyframes=1.0"), (None, "fps=1.0")):
+        assert source.prepare(job_on(film, source, "caption", frames=asked)).frames == stored
+    pieces = pieces_of(film, source, "caption", frames="keyframes", speech=True)
+    times = [frame.time for piece in pieces for frame in piece.payload.frames]
+    assert times == [0.0], "x264 sets key frames ten seconds apart"
+    assert any(piece.payload.kind == "sound" for piece in pieces)
+    with pytest.raises(PermanentError, match="no video stream number 1"):
+        source.prepare(job_on(film, source, "caption", video_stream=1))
+
+
 def test_the_same_film_gives_the_same_bytes(film: Path, source: MediaSource) -> None:
     assert pieces_of(film, source, "caption") == pieces_of(film, source, "caption")
 

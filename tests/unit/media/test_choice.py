@@ -1,5 +1,6 @@
 import pytest
 
+from pipeline.cli.options import order_of
 from pipeline.errors import UsageError
 from pipeline.job import MediaInfo, PictureInfo, VideoStream
 from pipeline.media.choice import Choice, chosen, parse
@@ -60,3 +61,9 @@ def test_how_far_apart_frames_may_be_is_known() -> None:
         10,
     ]
     assert [parse(written).taken_rate for written in ("fps=4", "scene=20", "keyframes=0.5")] == [4, 0.05, 0.5]
+
+
+def test_the_command_line_refuses_what_is_no_choice() -> None:
+    with pytest.raises(UsageError, match="'all' does not say which frames"):
+        order_of("caption", force=False, schema=None, frames="all")
+    assert order_of("caption", force=False, schema=None, frames="scene=9").options.frames == "scene=9"
