@@ -59,9 +59,7 @@ class Description:
         return video.frame_rate(self.video or {})
 
 
-def read(
-    output: bytes, notes: str, *, audio_stream: int | None = None, video_stream: int | None = None
-) -> Description:
+def read(output: bytes, notes: str, *, audio_stream: int | None = None, video_stream: int | None = None) -> Description:
     """Read ffprobe's JSON and the notes it made. `audio_stream`: the one to take; `video_stream`, too, among those that
     are no cover art.
 
