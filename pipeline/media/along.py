@@ -16,27 +16,33 @@ class Spool:
     """Bytes that are taken in the order they were put: in memory as long as they are few, else in a temporary file."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - lives as long as this
-        self._taken = 0
-        self._put = 0
+        self._first = bytearray()
+        self._rest = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
+        self._read = self._written = 0  # bytes of that file
 
     def __len__(self) -> int:
-        return self._put - self._taken
+        return len(self._first) + self._written - self._read
 
     def put(self, data: bytes) -> None:
-        self._file.seek(self._put)
-        self._file.write(data)
-        self._put += len(data)
+        if self._written == 0 and len(self._first) + len(data) <= _IN_MEMORY:
+            self._first += data
+            return
+        self._rest.seek(self._written)
+        self._rest.write(data)
+        self._written += len(data)
 
     def take(self, most: int) -> bytes:
         """So many bytes, or all that there are."""
-        self._file.seek(self._taken)
-        found = self._file.read(min(most, len(self)))
-        self._taken += len(found)
-        if not len(self):
-            self._file.seek(0)
-            self._file.truncate()
-            self._taken = self._put = 0
+        found = bytes(self._first[:most])
+        del self._first[:most]
+        if len(found) < most and self._written:
+            self._rest.seek(self._read)
+            rest = self._rest.read(most - len(found))
+            found += rest
+            self._read += len(rest)
+            if self._read == self._written:
+                self._rest.truncate(0)
+                self._read = self._written = 0
         return found
 
 

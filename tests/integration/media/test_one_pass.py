@@ -145,13 +145,22 @@ def test_what_is_kept_lies_on_disk_when_it_is_much(tmp_path: Path, monkeypatch: 
     spool = Spool()
     for number in range(40):
         spool.put(bytes([number]) * 1_000_000)
-    assert spool._file._rolled  # type: ignore[attr-defined]
+    assert len(spool._first) == 32_000_000
+    assert spool._written == 8_000_000
     assert len(spool) == 40_000_000
     for number in range(40):
         assert spool.take(1_000_000) == bytes([number]) * 1_000_000
     assert (len(spool), spool.take(9)) == (0, b"")
     spool.put(b"again")
     assert spool.take(3) + spool.take(3) == b"again"
+    monkeypatch.setattr("pipeline.media.along._IN_MEMORY", 4)
+    spool.put(b"abc")
+    spool.put(b"defg")
+    assert spool.take(2) == b"ab"
+    spool.put(b"h")
+    assert (spool.take(4), len(spool), spool.take(9)) == (b"cdef", 2, b"gh")
+    spool.put(b"in")
+    assert (spool._written, spool.take(2)) == (0, b"in")
 
 
 def test_more_sound_than_was_asked_for_is_an_error_and_reading_too_early_is_a_bug() -> None:
