@@ -129,6 +129,7 @@ def _special(tokenizer: Any) -> list[str]:
 def _decoded(data: bytes) -> Pictures.Image:
     try:
         with Pictures.open(io.BytesIO(data), formats=["JPEG", "PNG"]) as picture:
-            return picture.convert("RGB")
+            picture.load()
+            return picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
     except (OSError, ValueError) as error:
         raise PermanentError("the picture in the object store is damaged", str(error)) from error
