@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 
 from pipeline.daemon import bound_to_parent, write_private
 from pipeline.errors import MISCONFIGURED, UsageError, WorldError
-from pipeline.media.isolation import choose
+from pipeline.media.sandbox.isolation import choose
 from pipeline.services import SeaweedFS, Valkey
 from pipeline.settings import S3, Engine, Group, Redis, Sandbox, Settings, asked_engine, child_environment
 from pipeline.store import open_store

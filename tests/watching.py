@@ -1,6 +1,7 @@
 """A local mill observed from outside while it works: the memory of its processes, its messages, its bucket."""
 
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -96,6 +97,41 @@ def _look_at_bucket(store: ObjectStore, seen: Seen) -> None:
     seen.num_plans = max(seen.num_plans, len(places["plans"]))
     if places["answers"] and seen.plans_at_first_answer is None:
         seen.plans_at_first_answer = len(places["plans"])
+
+
+class PeakOfChildren:
+    """Most memory, in kB, that any process below this one held while it was watched.
+
+    What the kernel tells of ended children (`ru_maxrss`) would not do: it knows of all there ever were, and of the
+    memory of this process, which a child has until it becomes another program.
+    """
+
+    def __init__(self) -> None:
+        self.kilobytes = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "PeakOfChildren":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        own = Path("/proc/self/cmdline").read_bytes()
+        while not self._stop.wait(0.02):
+            for child in _below(psutil.Process()):
+                place = Path(f"/proc/{child.pid}")
+                try:
+                    lines = (place / "status").read_text().splitlines()
+                    is_other_program = (place / "cmdline").read_bytes() not in (own, b"")
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                peak = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+                if is_other_program:
+                    self.kilobytes = max([self.kilobytes, *peak])
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:

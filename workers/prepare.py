@@ -15,7 +15,7 @@ from pipeline.fleet import open_ports
 from pipeline.job import Work
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.vad import detector
+from pipeline.media.sound.vad import detector
 from pipeline.settings import Sandbox, Settings
 from pipeline.stages import Ports
 from pipeline.stages.attempt import attempt

@@ -10,9 +10,9 @@ from pipeline.cli.submitting import Order
 from pipeline.errors import UsageError
 from pipeline.finding import Unusable
 from pipeline.job import Options
-from pipeline.looking import Asked
+from pipeline.planning.look import Asked
+from pipeline.planning.remote import Remote, listed
 from pipeline.producer import refuse_task
-from pipeline.remote import Remote, listed
 from pipeline.settings import S3, Settings
 from pipeline.store import S3Store
 

@@ -40,7 +40,7 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
 
 
 def _sandbox(settings: Settings) -> str:
-    from pipeline.media import isolation
+    from pipeline.media.sandbox import isolation
 
     if settings.sandbox.mode == "off":
         return "off, as set: media is decoded by programs that could reach everything this user can"

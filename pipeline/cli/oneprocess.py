@@ -13,7 +13,7 @@ from pipeline.job import Result
 from pipeline.ledger import MemoryLedger
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.vad import detector
+from pipeline.media.sound.vad import detector
 from pipeline.producer import Producer
 from pipeline.serving import Serving
 from pipeline.settings import Settings

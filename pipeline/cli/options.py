@@ -11,7 +11,7 @@ from pipeline import tasks
 from pipeline.cli.submitting import Order
 from pipeline.errors import UsageError
 from pipeline.job import Options
-from pipeline.media import choice
+from pipeline.media.video import choice
 from pipeline.settings import Settings
 
 Paths = Annotated[list[str], typer.Argument(help="Files, folders (taken whole) or globs.", show_default=False)]

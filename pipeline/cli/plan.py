@@ -30,11 +30,11 @@ from pipeline.cli.plan_report import Progress, print_row, print_totals
 from pipeline.engines.gemma3n import facts_of
 from pipeline.engines.gemma3n.facts import Facts
 from pipeline.errors import UsageError
-from pipeline.looking import Asked, Looker, Seen
-from pipeline.planning import Sizes
+from pipeline.planning.estimate import Sizes
+from pipeline.planning.look import Asked, Looker, Seen
+from pipeline.planning.tally import Totals
 from pipeline.producer import refuse_task
 from pipeline.settings import Settings
-from pipeline.tally import Totals
 
 
 def add_to(app: typer.Typer) -> None:

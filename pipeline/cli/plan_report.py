@@ -10,9 +10,9 @@ from rich.table import Table
 
 from pipeline.cli import show
 from pipeline.limits import variable
-from pipeline.planning import Work
+from pipeline.planning.estimate import Work
+from pipeline.planning.tally import Row, Totals
 from pipeline.settings import Limits
-from pipeline.tally import Row, Totals
 
 SHOWN_GROUPS = 10  # of refusals, the largest
 INTERVAL = 5.0  # seconds between two lines about progress

@@ -13,7 +13,7 @@ import ffmpeg
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
-from pipeline.media.filters import Filter
+from pipeline.media.video.filters import Filter
 
 #: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
 RESAMPLERS: dict[str, dict[str, Any]] = {

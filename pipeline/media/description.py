@@ -8,8 +8,9 @@ from typing import Any
 from pipeline.errors import LimitError, PermanentError
 from pipeline.job import AudioStream, MediaInfo, PictureInfo, VideoStream
 from pipeline.limits import holds_more, within
-from pipeline.media import subtitles, video
-from pipeline.media.video import number
+from pipeline.media import subtitles
+from pipeline.media.video import showing
+from pipeline.media.video.showing import number
 from pipeline.settings import Limits
 
 #: Demuxers that read the length of the sound from a header. The others look for the last time stamp in the file,
@@ -56,7 +57,7 @@ class Description:
     @property
     def frame_rate(self) -> float | None:
         """Of the video; None without a video or where the header does not say."""
-        return video.frame_rate(self.video or {})
+        return showing.frame_rate(self.video or {})
 
 
 def read(output: bytes, notes: str, *, audio_stream: int | None = None, video_stream: int | None = None) -> Description:
@@ -188,7 +189,7 @@ def _video(description: Description) -> VideoStream | None:
     if description.video is None:
         return None
     stream, extent = description.video, description.video_extent
-    found = video.read(stream, description.chosen_video, description.origin)
+    found = showing.read(stream, description.chosen_video, description.origin)
     if found is None and not description.audio:
         raise PermanentError("the video is in a codec that is not known here", str(stream.get("codec_tag_string", "")))
     return found and found.model_copy(update={"length": extent.length, "promised": extent.promise})

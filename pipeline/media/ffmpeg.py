@@ -18,8 +18,8 @@ from typing import IO
 
 from pipeline.errors import PipelineError, WorldError
 from pipeline.media import arguments
-from pipeline.media.process import Process, Sink, judge
-from pipeline.media.sandbox import Sandbox
+from pipeline.media.sandbox.enclosure import Sandbox
+from pipeline.media.sandbox.process import Process, Sink, judge
 from pipeline.settings import Limits, Settings
 
 _STDERR_BYTES = 1 << 16  # of error output kept
@@ -49,7 +49,7 @@ class Ffmpeg:
 
         Whether there is a sandbox is for `isolation.choose` to say.
         """
-        from pipeline.media.isolation import choose
+        from pipeline.media.sandbox.isolation import choose
 
         return cls(
             ffmpeg=_find("ffmpeg", settings.ffmpeg, "imageio_ffmpeg"),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pipeline.job import SAMPLE_RATE, MediaInfo
 from pipeline.media import documents
-from pipeline.media.along import Spool
-from pipeline.media.audio import WindowCut, WindowSound
-from pipeline.media.frames import FrameCut
+from pipeline.media.sound.along import Spool
+from pipeline.media.sound.audio import WindowCut, WindowSound
 from pipeline.media.told import Pieces, Reading, length
+from pipeline.media.video.frames import FrameCut
 from pipeline.payload import BYTES_PER_SECOND, Frame, Payload, Piece
 from pipeline.settings import Limits
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from pipeline.errors import PermanentError
 from pipeline.job import MediaInfo
 from pipeline.limits import within
-from pipeline.media import arguments, description, documents, picture_process, sniff, wav
+from pipeline.media import arguments, description, documents, sniff
 from pipeline.media.description import Description
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pictures import in_process
+from pipeline.media.sound import wav
 
 _MAX_BYTES = 8_000_000  # of ffprobe's JSON
 _MAX_TAGS = 8  # ID3 tags in a row
@@ -23,7 +25,7 @@ def probe(path: Path, ffmpeg: Ffmpeg, *, audio_stream: int | None = None, video_
     recognised = sniff.recognise(head)
     match recognised.kind:
         case "picture":
-            return description.of_picture(picture_process.describe(path, recognised.name, ffmpeg))
+            return description.of_picture(in_process.describe(path, recognised.name, ffmpeg))
         case "text":
             text = documents.read(path, recognised.name, ffmpeg.limits)
             return MediaInfo(kind="text", encoding=recognised.name, characters=len(text))

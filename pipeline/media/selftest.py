@@ -84,15 +84,15 @@ def _refuse_playlist(ffmpeg: Ffmpeg) -> None:
 
 def _read_picture(ffmpeg: Ffmpeg) -> None:
     """Whether Pillow is there, and can be seen from inside the sandbox."""
-    from pipeline.media import picture_process
+    from pipeline.media.pictures import in_process
 
     with tempfile.TemporaryDirectory(prefix="reelmill-") as folder:
         picture = Path(folder) / "picture"
         picture.write_bytes(_PIXEL)
         try:
-            picture_process.read(picture, "bmp", 8, ffmpeg)
+            in_process.read(picture, "bmp", 8, ffmpeg)
         finally:
-            picture_process.close(ffmpeg)
+            in_process.close(ffmpeg)
 
 
 def _second_of_silence() -> bytes:

@@ -7,11 +7,11 @@ from pathlib import Path
 from pipeline.job import MediaInfo, Window
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.levels import FRAMES_PER_SECOND, levels, pause_frames, quietest, silences, threshold
-from pipeline.media.packing import unvoiced
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import estimated_length
-from pipeline.media.vad import Detector, voice
+from pipeline.media.sound.levels import FRAMES_PER_SECOND, levels, pause_frames, quietest, silences, threshold
+from pipeline.media.sound.packing import unvoiced
+from pipeline.media.sound.pcm import Pcm
+from pipeline.media.sound.vad import Detector, voice
 
 _SEARCH = 5  # seconds on each side of a border in which a silence is looked for
 _UNCUT = 1.5  # windows that a file may be long and still be one

@@ -25,7 +25,7 @@ from pipeline.job import (
     Work,
 )
 from pipeline.limits import within
-from pipeline.media.choice import parse
+from pipeline.media.video.choice import parse
 from pipeline.stages import Ports
 from pipeline.stages.captions import timeline
 from pipeline.stages.completion import Place, Survey, due, read_job, survey

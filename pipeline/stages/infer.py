@@ -10,7 +10,7 @@ from pipeline import keys, tasks
 from pipeline.engines import Clip, Reply, Request, Turn
 from pipeline.errors import MissingObjectError, PermanentError
 from pipeline.job import SAMPLE_RATE, Answer, Job, Span, Work
-from pipeline.media.speech import Activity, assess, within_speech
+from pipeline.media.sound.speech import Activity, assess, within_speech
 from pipeline.payload import Payload, unpack
 from pipeline.serving import Serving
 from pipeline.settings import Speech

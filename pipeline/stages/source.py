@@ -9,20 +9,20 @@ from pipeline import keys, tasks
 from pipeline.engines import Capabilities
 from pipeline.job import Job, Kind, MediaInfo, Options, SubtitleStream, Window, Windows
 from pipeline.media import subtitles
-from pipeline.media.along import Along
-from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.cache import MediaCache
-from pipeline.media.choice import chosen, parse
 from pipeline.media.description import refuse_frames
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut
-from pipeline.media.packets import measured
-from pipeline.media.picture_pieces import AnimationPieces, PicturePieces
+from pipeline.media.pictures.pieces import AnimationPieces, PicturePieces
 from pipeline.media.pieces import FramePieces, MediaCut, ScenePieces, SoundPieces, TextPieces
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.sound.along import Along
+from pipeline.media.sound.audio import WindowCut, WindowSound
+from pipeline.media.sound.vad import Detector
 from pipeline.media.told import Pieces
-from pipeline.media.vad import Detector
+from pipeline.media.video.choice import chosen, parse
+from pipeline.media.video.frames import FrameCut
+from pipeline.media.video.packets import measured
+from pipeline.media.video.sampling import Film
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Cutting, Limits, Video
 from pipeline.store import ObjectStore

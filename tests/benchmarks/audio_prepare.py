@@ -19,12 +19,12 @@ import psutil
 
 from pipeline.job import SAMPLE_RATE, Window
 from pipeline.media.arguments import RESAMPLERS
-from pipeline.media.audio import WindowCut
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
 from pipeline.media.selftest import resampler
-from pipeline.media.vad import speech_probabilities
+from pipeline.media.sound.audio import WindowCut
+from pipeline.media.sound.pcm import Pcm
+from pipeline.media.sound.vad import speech_probabilities
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Settings
 from tests.media_samples import RATE, write_wav

@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.engines.gemma3n.checkpoint import local_directory
-from pipeline.media import pictures
-from pipeline.media.choice import parse
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pictures import still
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film, Sampling, Stretch
+from pipeline.media.video.choice import parse
+from pipeline.media.video.sampling import Film, Sampling, Stretch
 from pipeline.settings import Settings
 from tests.benchmarks.video_files import FULL_HD, decoding, make
 from tests.benchmarks.video_sampling import LIMITS, SIDE
@@ -45,10 +45,10 @@ def figures() -> dict[str, float]:
         samples = list(Sampling(film, Stretch(0.0, FULL_HD.length)))[:COMPARED]
         lossless = [sample.image for sample in samples]
         decode = statistics.median(decoding(ffmpeg, path) for _ in range(3)) / FULL_HD.length
-        encoded = [pictures.encoded(image) for image in lossless]
+        encoded = [still.encoded(image) for image in lossless]
         arrived = [Image.open(BytesIO(data)).convert("RGB") for data in encoded]
         exact = [_processed(_full_size(ffmpeg, path, sample.time)) for sample in samples]
-    write = _mean_seconds(lambda: [pictures.encoded(image) for image in lossless]) / COMPARED
+    write = _mean_seconds(lambda: [still.encoded(image) for image in lossless]) / COMPARED
     read = _mean_seconds(lambda: [Image.open(BytesIO(data)).load() for data in encoded]) / COMPARED
     found = {
         "psnr_db": min(_psnr(ours, theirs) for ours, theirs in zip(arrived, lossless, strict=True)),

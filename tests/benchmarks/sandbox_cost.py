@@ -16,8 +16,8 @@ from statistics import median
 
 from PIL import Image
 
-from pipeline.media import picture_process, pictures
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pictures import in_process, still
 from pipeline.media.probe import probe
 from pipeline.settings import Settings
 from tests.media_samples import beeps, write_wav
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _here(path: Path) -> Callable[[], object]:
-    return lambda: [pictures.read(path, "jpeg", SIDE, Settings().limits) for _ in range(MANY)]
+    return lambda: [still.read(path, "jpeg", SIDE, Settings().limits) for _ in range(MANY)]
 
 
 def _away(path: Path, ffmpeg: Ffmpeg, number: int = MANY) -> Callable[[], object]:
@@ -80,8 +80,8 @@ def _away(path: Path, ffmpeg: Ffmpeg, number: int = MANY) -> Callable[[], object
 
     def work() -> None:
         for _ in range(number):
-            picture_process.read(path, "jpeg", SIDE, ffmpeg)
-        picture_process.close(ffmpeg)
+            in_process.read(path, "jpeg", SIDE, ffmpeg)
+        in_process.close(ffmpeg)
 
     return work
 

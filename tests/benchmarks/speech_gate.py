@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.media.cutting import Segmenter, SpeechClip
-from pipeline.media.levels import FRAMES_PER_SECOND
-from pipeline.media.vad import Samples, speech_probabilities
+from pipeline.media.sound.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.levels import FRAMES_PER_SECOND
+from pipeline.media.sound.vad import Samples, speech_probabilities
 from pipeline.media.windows import place_border
 from pipeline.sample import speech_sample
 from tests.benchmarks.sides import reelmill

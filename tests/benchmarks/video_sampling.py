@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from pipeline.engines.gemma3n.facts import Facts
-from pipeline.media.choice import parse
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut
-from pipeline.media.packets import measured
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.video.choice import parse
+from pipeline.media.video.frames import FrameCut
+from pipeline.media.video.packets import measured
+from pipeline.media.video.sampling import Film
 from pipeline.media.windows import choose_windows
 from pipeline.payload import Frame
 from pipeline.settings import Settings

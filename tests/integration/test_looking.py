@@ -18,10 +18,10 @@ from pipeline.engines import Capabilities
 from pipeline.engines.gemma3n.facts import Facts
 from pipeline.errors import PermanentError
 from pipeline.job import Job, Media, MediaInfo, Options, SegmentLimits
-from pipeline.looking import Asked, Looker, Seen, in_order
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.planning import Sizes
+from pipeline.planning.estimate import Sizes
+from pipeline.planning.look import Asked, Looker, Seen, in_order
 from pipeline.producer import file_sha256
 from pipeline.settings import Cutting, Settings, Video
 from pipeline.stages.source import MediaSource

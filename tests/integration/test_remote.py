@@ -11,7 +11,7 @@ from pipeline.errors import LimitError, PermanentError
 from pipeline.job import MediaInfo
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
-from pipeline.remote import END_BYTES, Remote, listed
+from pipeline.planning.remote import END_BYTES, Remote, listed
 from pipeline.settings import S3, Limits, Settings
 from pipeline.store import S3Store
 from tests.conftest import sdk_client

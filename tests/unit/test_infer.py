@@ -8,7 +8,7 @@ import pytest
 from pipeline.engines import Capabilities, Clip, Outcome, Reply, Request, StaticEngine, untimed
 from pipeline.errors import PermanentError
 from pipeline.job import Answer, Job, Options, Origin, Span
-from pipeline.media.speech import Activity
+from pipeline.media.sound.speech import Activity
 from pipeline.payload import Payload
 from pipeline.serving import Serving
 from pipeline.settings import Engine

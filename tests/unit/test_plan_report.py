@@ -7,9 +7,9 @@ import pytest
 from pipeline.cli.plan_report import INTERVAL, SHOWN_GROUPS, Progress, print_row, print_totals
 from pipeline.cli.show import print_json, printable
 from pipeline.job import AudioStream, MediaInfo
-from pipeline.planning import Work
+from pipeline.planning.estimate import Work
+from pipeline.planning.tally import Row, Totals
 from pipeline.settings import Limits
-from pipeline.tally import Row, Totals
 
 TALK = MediaInfo(kind="sound", duration=3723.0, audio=AudioStream(index=0, codec="aac", sample_rate=44_100, channels=2))
 

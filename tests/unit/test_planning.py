@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.engines.gemma3n.facts import Facts
 from pipeline.job import AudioStream, Kind, MediaInfo, Options, PictureInfo, SegmentLimits, VideoStream
-from pipeline.planning import UNKNOWN, Sizes, Work, work
+from pipeline.planning.estimate import UNKNOWN, Sizes, Work, work
 from pipeline.settings import Video
 
 SOUND = AudioStream(index=0, codec="aac", sample_rate=44_100, channels=2)

@@ -1,8 +1,8 @@
 """The sums of a dry run."""
 
 from pipeline.job import AudioStream, MediaInfo, VideoStream
-from pipeline.planning import UNKNOWN, Work
-from pipeline.tally import EXAMPLES, MOST_GROUPS, Row, Totals, group
+from pipeline.planning.estimate import UNKNOWN, Work
+from pipeline.planning.tally import EXAMPLES, MOST_GROUPS, Row, Totals, group
 
 SOUND = AudioStream(index=0, codec="aac", sample_rate=44_100, channels=2)
 TALK = MediaInfo(kind="sound", duration=60.0, audio=SOUND)

@@ -7,8 +7,8 @@ from PIL import Image
 
 from pipeline.errors import WorldError
 from pipeline.job import MediaInfo, Window
-from pipeline.media.audio import SpeechClip, WindowCut
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.sound.audio import SpeechClip, WindowCut
 from pipeline.settings import Limits, Settings
 from tests.conftest import unavailable
 from tests.integration.media.films import make

@@ -5,11 +5,11 @@ import subprocess
 from pathlib import Path
 
 from pipeline.job import SegmentLimits, Window
-from pipeline.media.choice import parse
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut, FrameGroup
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.video.choice import parse
+from pipeline.media.video.frames import FrameCut, FrameGroup
+from pipeline.media.video.sampling import Film
 from pipeline.payload import Frame
 from tests.media_samples import beeps, encode, write_wav
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import LimitError, PermanentError, UsageError
 from pipeline.job import Window
-from pipeline.media.audio import WindowCut
-from pipeline.media.cutting import SpeechClip
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
+from pipeline.media.sound.audio import WindowCut
+from pipeline.media.sound.cutting import SpeechClip
+from pipeline.media.sound.pcm import Pcm
 from pipeline.stages.source import MediaSource
 from pipeline.tasks import check
 from tests.integration.media.test_pieces import job_on, pieces_of, source  # noqa: F401 - a fixture

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.media.cutting import Segmenter, SpeechClip
-from pipeline.media.vad import Samples, speech_probabilities, voice
+from pipeline.media.sound.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.vad import Samples, speech_probabilities, voice
 from pipeline.media.windows import place_border
 from tests.spoken import RATE, VOICES, Sound, Talk, babble, music, noise, over, pcm, talk
 

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
-from pipeline.media.speech import assess
+from pipeline.media.sound.pcm import Pcm
+from pipeline.media.sound.speech import assess
 from tests.spoken import PHRASES, RATE, Sound, phrase
 
 LAYOUTS = {"mono": 1, "stereo": 2, "5.1": 6, "7.1": 8}

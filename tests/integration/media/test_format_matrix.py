@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.job import MediaInfo, SegmentLimits, Window
-from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.sound.pcm import Pcm
+from pipeline.media.video.choice import Choice
+from pipeline.media.video.frames import FrameCut
+from pipeline.media.video.sampling import Film
 from tests.integration.media.matrix import CASES, COLOURS, FIRST, FPS, LEVEL, SECOND, SECONDS, SILENCE, Case
 from tests.integration.media.matrix_files import make
 from tests.integration.media.test_frames import first_of_each_cell, listed

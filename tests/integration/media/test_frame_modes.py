@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.job import Window
-from pipeline.media import packets, seeking
-from pipeline.media.choice import Choice, parse
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
+from pipeline.media.video import packets, seeking
+from pipeline.media.video.choice import Choice, parse
 from pipeline.payload import Frame
 from tests.integration.media.films import B_FRAMES, film, first_of_each_cell, frames_of, listed, sampled
 
@@ -151,7 +151,7 @@ def test_a_frame_a_rounding_error_before_its_cell_is_neither_lost_nor_there_twic
     early = replace(wanted, info=wanted.info.model_copy(update={"origin": wanted.info.origin + 1e-6}))
     times = [1.999999, 3.999999, 5.999999, 7.999999]
     assert [frame.time for frame in frames_of(sampled(early)[1])] == times
-    monkeypatch.setattr("pipeline.media.scenes.distance", lambda *_: 0.0)
+    monkeypatch.setattr("pipeline.media.video.scenes.distance", lambda *_: 0.0)
     scenes = replace(early, choice=Choice("scene", 0.5, 1000.0))
     taken = [frame.time for frame in frames_of(sampled(scenes, Window(index=1, start=3.999999, end=9.9))[1])]
     assert taken == [], "nothing new is seen, and there is no hole before it"

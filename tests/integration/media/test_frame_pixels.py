@@ -12,12 +12,12 @@ from PIL import Image
 
 from pipeline.errors import PermanentError
 from pipeline.job import Fit, SegmentLimits
-from pipeline.media import sampling
-from pipeline.media.choice import parse
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.video import sampling
+from pipeline.media.video.choice import parse
+from pipeline.media.video.frames import FrameCut
+from pipeline.media.video.sampling import Film
 from tests.integration.media.films import WHOLE
 
 Pixels = NDArray[np.float64]

@@ -14,7 +14,7 @@ from pipeline.errors import PermanentError
 from pipeline.job import Window
 from pipeline.media import arguments
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut
+from pipeline.media.video.frames import FrameCut
 from pipeline.payload import Frame
 from tests.integration.media.films import B_FRAMES, NAMES, WHOLE, film, first_of_each_cell, frames_of, listed, sampled
 from tests.media_samples import beeps, encode, write_wav

@@ -12,11 +12,11 @@ from PIL import Image
 from pipeline.engines.gemma3n.checkpoint import local_directory
 from pipeline.engines.gemma3n.facts import Facts, read
 from pipeline.job import SegmentLimits
-from pipeline.media.choice import parse
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.video.choice import parse
+from pipeline.media.video.frames import FrameCut
+from pipeline.media.video.sampling import Film
 from pipeline.payload import Frame
 from tests.integration.media.films import WHOLE
 

@@ -10,10 +10,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import PermanentError, WorldError
-from pipeline.media import arguments, documents, picture_process
+from pipeline.media import arguments, documents
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
+from pipeline.media.pictures import in_process
 from pipeline.media.probe import probe
+from pipeline.media.sound.pcm import Pcm
 from tests.hostile.pointing import PLAYLISTS, filled
 from tests.media_samples import beeps, write_wav
 
@@ -88,7 +89,7 @@ def test_a_text_or_a_picture_that_names_a_file_opens_nothing(
     text, picture = tmp_path / "text", tmp_path / "picture"
     text.write_text(f"![]({url}) and {canary}\n")
     Image.new("RGB", (8, 8)).save(picture, "PNG", pnginfo=_linking(url))
-    read = documents.read(text, "utf-8", ffmpeg.limits), picture_process.read(picture, "png", 8, ffmpeg)
+    read = documents.read(text, "utf-8", ffmpeg.limits), in_process.read(picture, "png", 8, ffmpeg)
     assert [probe(path, ffmpeg).kind for path in (text, picture)] == ["text", "picture"]
     assert all(read)
     assert hits == []

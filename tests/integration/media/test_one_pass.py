@@ -9,14 +9,14 @@ import pytest
 
 from pipeline.errors import PermanentError
 from pipeline.job import Window
-from pipeline.media.along import Along, Spool, Wanted
 from pipeline.media.arguments import ASIDE, Sound
-from pipeline.media.audio import WindowCut, WindowSound
 from pipeline.media.ffmpeg import Ending, Ffmpeg
-from pipeline.media.frames import FrameCut
 from pipeline.media.pieces import FramePieces, MediaCut, ScenePieces, SoundPieces
-from pipeline.media.sampling import Film
+from pipeline.media.sound.along import Along, Spool, Wanted
+from pipeline.media.sound.audio import WindowCut, WindowSound
 from pipeline.media.told import Pieces
+from pipeline.media.video.frames import FrameCut
+from pipeline.media.video.sampling import Film
 from pipeline.payload import Frame, Piece
 from tests.integration.media.films import WHOLE, film
 from tests.media_samples import beeps, encode, write_wav
@@ -153,7 +153,7 @@ def test_what_is_kept_lies_on_disk_when_it_is_much(tmp_path: Path, monkeypatch: 
     assert (len(spool), spool.take(9)) == (0, b"")
     spool.put(b"again")
     assert spool.take(3) + spool.take(3) == b"again"
-    monkeypatch.setattr("pipeline.media.along._IN_MEMORY", 4)
+    monkeypatch.setattr("pipeline.media.sound.along._IN_MEMORY", 4)
     spool.put(b"abc")
     spool.put(b"defg")
     assert spool.take(2) == b"ab"

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from pipeline.engines import Capabilities
 from pipeline.errors import PermanentError
 from pipeline.job import SegmentLimits
-from pipeline.media import pictures
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pictures import still
 from pipeline.media.told import Pieces
 from pipeline.payload import Piece
 from pipeline.settings import Cutting, Limits, Video
@@ -160,7 +160,7 @@ def test_a_model_sees_what_it_would_see_of_the_file_itself(
 
     path = tmp_path / "a"
     photo(*size).save(path, name, **({"quality": 92} if name == "jpeg" else {"compress_level": 1}))
-    sent = Image.open(BytesIO(pictures.read(path, name, side, Limits(), "stretch").image))
+    sent = Image.open(BytesIO(still.read(path, name, side, Limits(), "stretch").image))
     assert max(sent.size) <= side
     with Image.open(path) as whole:
         difference = seen(sent) - seen(whole.convert("RGB"))

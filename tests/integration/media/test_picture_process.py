@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import LimitError, PermanentError, ResourceError
-from pipeline.media import animations, picture_process, picture_reader, pictures
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pictures import animations, in_process, reader, still
 from pipeline.settings import Limits
 
 FORMATS = ("jpeg", "png", "webp", "avif", "gif", "tiff", "bmp")
@@ -40,17 +40,17 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def anywhere(request: pytest.FixtureRequest, ffmpeg: Ffmpeg) -> Iterator[Ffmpeg]:
     chosen = ffmpeg if request.param == "in the sandbox" else replace(ffmpeg, sandbox=None)
     yield chosen
-    picture_process.close(chosen)
+    in_process.close(chosen)
 
 
 def test_pictures_are_the_same_as_when_they_are_read_here(drawn: dict[str, Path], anywhere: Ffmpeg) -> None:
     for name in FORMATS:
         path = drawn[name]
-        assert picture_process.describe(path, name, anywhere) == pictures.describe(path, name, Limits())
+        assert in_process.describe(path, name, anywhere) == still.describe(path, name, Limits())
         for fit in ("inside", "stretch"):
-            here = pictures.read(path, name, SIDE, Limits(), fit)  # type: ignore[arg-type]
-            assert picture_process.read(path, name, SIDE, anywhere, fit) == here  # type: ignore[arg-type]
-    moving = list(picture_process.animation(drawn["moving"], "gif", 2.5, SIDE, anywhere))
+            here = still.read(path, name, SIDE, Limits(), fit)  # type: ignore[arg-type]
+            assert in_process.read(path, name, SIDE, anywhere, fit) == here  # type: ignore[arg-type]
+    moving = list(in_process.animation(drawn["moving"], "gif", 2.5, SIDE, anywhere))
     assert moving == list(animations.read(drawn["moving"], "gif", 2.5, SIDE, Limits()))
     assert len(moving) == 5
 
@@ -61,37 +61,37 @@ def test_so_are_errors(drawn: dict[str, Path], tmp_path: Path, anywhere: Ffmpeg)
     broken.write_bytes(drawn["png"].read_bytes()[:60])
     for path, programs, kind in ((drawn["png"], strict, LimitError), (broken, anywhere, PermanentError)):
         with pytest.raises(kind) as there:
-            picture_process.read(path, "png", SIDE, programs)
+            in_process.read(path, "png", SIDE, programs)
         with pytest.raises(kind) as here:
-            pictures.read(path, "png", SIDE, programs.limits)
+            still.read(path, "png", SIDE, programs.limits)
         assert vars(there.value) == vars(here.value)
-    picture_process.close(strict)
+    in_process.close(strict)
 
 
 def test_the_process_stays_for_the_next_picture(drawn: dict[str, Path], ffmpeg: Ffmpeg) -> None:
-    picture_process.close(ffmpeg)
+    in_process.close(ffmpeg)
     for _ in range(3):
-        picture_process.describe(drawn["png"], "png", ffmpeg)
-    (reader,) = picture_process._idle(os.getpid(), ffmpeg.sandbox, ffmpeg.limits)
+        in_process.describe(drawn["png"], "png", ffmpeg)
+    (reader,) = in_process._idle(os.getpid(), ffmpeg.sandbox, ffmpeg.limits)
     os.kill(reader._process.pid, signal.SIGKILL)
     reader._process._popen.wait()
-    assert picture_process.describe(drawn["png"], "png", ffmpeg).width == 60
+    assert in_process.describe(drawn["png"], "png", ffmpeg).width == 60
 
 
 def test_two_files_are_read_side_by_side(drawn: dict[str, Path], ffmpeg: Ffmpeg) -> None:
-    moving = picture_process.animation(drawn["moving"], "gif", 2.5, SIDE, ffmpeg)
+    moving = in_process.animation(drawn["moving"], "gif", 2.5, SIDE, ffmpeg)
     first = next(moving)
-    assert picture_process.read(drawn["png"], "png", SIDE, ffmpeg) == pictures.read(drawn["png"], "png", SIDE, Limits())
+    assert in_process.read(drawn["png"], "png", SIDE, ffmpeg) == still.read(drawn["png"], "png", SIDE, Limits())
     assert [first, *moving] == list(animations.read(drawn["moving"], "gif", 2.5, SIDE, Limits()))
 
 
 def test_an_animation_that_is_not_read_to_its_end_leaves_nothing_behind(drawn: dict[str, Path], ffmpeg: Ffmpeg) -> None:
-    picture_process.close(ffmpeg)
-    moving = picture_process.animation(drawn["moving"], "gif", 2.5, SIDE, ffmpeg)
+    in_process.close(ffmpeg)
+    moving = in_process.animation(drawn["moving"], "gif", 2.5, SIDE, ffmpeg)
     next(moving)
     moving.close()  # type: ignore[attr-defined]
-    assert picture_process._idle(os.getpid(), ffmpeg.sandbox, ffmpeg.limits) == []
-    assert picture_process.describe(drawn["bmp"], "bmp", ffmpeg).format == "bmp"
+    assert in_process._idle(os.getpid(), ffmpeg.sandbox, ffmpeg.limits) == []
+    assert in_process.describe(drawn["bmp"], "bmp", ffmpeg).format == "bmp"
 
 
 def test_a_picture_on_another_disk_is_read_and_the_file_is_not_touched(drawn: dict[str, Path], ffmpeg: Ffmpeg) -> None:
@@ -100,7 +100,7 @@ def test_a_picture_on_another_disk_is_read_and_the_file_is_not_touched(drawn: di
     with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
         file.write(drawn["png"].read_bytes())
         file.flush()
-        assert picture_process.describe(Path(file.name), "png", ffmpeg).width == 60
+        assert in_process.describe(Path(file.name), "png", ffmpeg).width == 60
     for path in drawn.values():
         assert path.stat().st_nlink == 1
 
@@ -109,9 +109,9 @@ ATTACK = """
 import ctypes, json, os, time
 import fcntl, stat
 from contextlib import suppress
-from pipeline.media import picture_server
-from pipeline.media.breakout import breaches
-from pipeline.media.pictures import Picture
+from pipeline.media.pictures import server
+from pipeline.media.sandbox.breakout import breaches
+from pipeline.media.pictures.still import Picture
 def answers(data):
     for number in range(3, 20):
         with suppress(OSError):
@@ -120,8 +120,8 @@ def answers(data):
 def attack(path, limits, **asked):
 {body}
     return Picture(b"x", ())
-picture_server._CALLS = {{**picture_server._CALLS, "read": attack}}
-picture_server.serve()
+server._CALLS = {{**server._CALLS, "read": attack}}
+server.serve()
 """
 Attack = Callable[..., Ffmpeg]
 
@@ -133,13 +133,13 @@ def attack(monkeypatch: pytest.MonkeyPatch, anywhere: Ffmpeg) -> Iterator[Attack
 
     def take_over(body: str, **limits: float) -> Ffmpeg:
         indented = "\n".join(f"    {line}" for line in body.splitlines())
-        monkeypatch.setattr(picture_reader, "_CODE", ATTACK.format(body=indented))
+        monkeypatch.setattr(reader, "_CODE", ATTACK.format(body=indented))
         made.append(replace(anywhere, limits=Limits(process_seconds=59.5, **limits)))  # type: ignore[arg-type]
         return made[-1]
 
     yield take_over
     for programs in made:
-        picture_process.close(programs)
+        in_process.close(programs)
 
 
 def test_a_reader_that_is_taken_over_gets_nowhere(
@@ -149,7 +149,7 @@ def test_a_reader_that_is_taken_over_gets_nowhere(
     canary.write_text("secret")
     with socket.create_server(("127.0.0.1", 0)) as server:
         call = f"return Picture(json.dumps(breaches({str(canary)!r}, {server.getsockname()[1]})).encode(), ())"
-        found = json.loads(picture_process.read(drawn["png"], "png", SIDE, attack(call)).image)
+        found = json.loads(in_process.read(drawn["png"], "png", SIDE, attack(call)).image)
     # It is not process 1 of the sandbox, and holds the pipe that it answers through.
     expected = ["sees processes of the host", "holds files open that it was not given"]
     outside = {"reads files of the host", "writes files", "reaches the network", "starts processes"}
@@ -166,7 +166,7 @@ def test_a_reader_that_is_taken_over_gets_nowhere(
         ("raise ValueError('a bug')", RuntimeError, "a bug"),
         ("os._exit(3)", RuntimeError, "status 3"),
         ("return Picture('no bytes', 7)", RuntimeError, "failed"),
-        ("return picture_server.pictures.Picture(b'x', (7,))", PermanentError, "no sense"),
+        ("return server.still.Picture(b'x', (7,))", PermanentError, "no sense"),
         ("return iter((Picture(b'x', ()), Picture(b'y', ())))", PermanentError, "no sense"),
         ("answers(b'{}\\n')", PermanentError, "no sense"),
         ("while True: answers(bytes(999))", PermanentError, "no sense"),
@@ -182,8 +182,8 @@ def test_what_a_reader_that_is_taken_over_says_does_no_harm(
     programs = attack(body)
     for _ in range(2):
         with pytest.raises(error, match=reason):
-            picture_process.read(drawn["png"], "png", SIDE, programs)
-        assert picture_process.describe(drawn["png"], "png", programs).width == 60
+            in_process.read(drawn["png"], "png", SIDE, programs)
+        assert in_process.describe(drawn["png"], "png", programs).width == 60
 
 
 def test_a_reader_that_takes_too_long_is_ended(attack: Attack, drawn: dict[str, Path]) -> None:
@@ -191,15 +191,15 @@ def test_a_reader_that_takes_too_long_is_ended(attack: Attack, drawn: dict[str, 
     hasty = replace(patient, limits=Limits(process_seconds=1))
     started = time.monotonic()
     with pytest.raises(ResourceError, match="longer than the limit"):
-        picture_process.read(drawn["png"], "png", SIDE, hasty)
+        in_process.read(drawn["png"], "png", SIDE, hasty)
     assert time.monotonic() - started < 10
-    assert picture_process._idle(os.getpid(), hasty.sandbox, hasty.limits) == []
-    assert picture_process.describe(drawn["png"], "png", patient).width == 60
+    assert in_process._idle(os.getpid(), hasty.sandbox, hasty.limits) == []
+    assert in_process.describe(drawn["png"], "png", patient).width == 60
 
 
 @pytest.mark.parametrize("anywhere", ["in the sandbox"], indirect=True)
 def test_it_cannot_end_the_server(attack: Attack, drawn: dict[str, Path]) -> None:
     programs = attack("os.kill(os.getppid(), 9)\nos.kill(os.getppid(), 15)")
-    assert picture_process.read(drawn["png"], "png", SIDE, programs).image == b"x"
-    (reader,) = picture_process._idle(os.getpid(), programs.sandbox, programs.limits)
+    assert in_process.read(drawn["png"], "png", SIDE, programs).image == b"x"
+    (reader,) = in_process._idle(os.getpid(), programs.sandbox, programs.limits)
     assert reader.is_alive

@@ -15,8 +15,8 @@ from pipeline.errors import PermanentError
 from pipeline.job import Job, Media, Options, SegmentLimits
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
+from pipeline.media.sound.pcm import Pcm
 from pipeline.payload import Piece
 from pipeline.producer import file_sha256
 from pipeline.settings import Cutting, Settings, Video
@@ -163,14 +163,14 @@ MEMORY = """
 import re, resource, sys
 from pathlib import Path
 from pipeline.job import SegmentLimits, Window
-from pipeline.media.along import Along
-from pipeline.media.audio import WindowSound
-from pipeline.media.choice import Choice
+from pipeline.media.sound.along import Along
+from pipeline.media.sound.audio import WindowSound
+from pipeline.media.video.choice import Choice
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.frames import FrameCut
+from pipeline.media.video.frames import FrameCut
 from pipeline.media.pieces import ScenePieces
 from pipeline.media.probe import probe
-from pipeline.media.sampling import Film
+from pipeline.media.video.sampling import Film
 from pipeline.settings import Settings
 ffmpeg, path = Ffmpeg.locate(Settings()), Path(sys.argv[1])
 info, window = probe(path, ffmpeg), Window(index=0, start=0, end=None)

@@ -9,9 +9,9 @@ import soxr
 from numpy.typing import NDArray
 
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
 from pipeline.media.selftest import resampler
+from pipeline.media.sound.pcm import Pcm
 from tests.media_samples import write_wav
 from tests.spoken import PHRASES, phrase
 from tests.spoken import RATE as SPOKEN_RATE

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from pipeline.errors import ResourceError, TransientError, WorldError
-from pipeline.media import breakout, isolation
-from pipeline.media.isolation import choose, locate, prove
-from pipeline.media.process import Process
-from pipeline.media.sandbox import Enclosure, Sandbox, python_argv
+from pipeline.media.sandbox import breakout, isolation
+from pipeline.media.sandbox.enclosure import Enclosure, Sandbox, python_argv
+from pipeline.media.sandbox.isolation import choose, locate, prove
+from pipeline.media.sandbox.process import Process
 from pipeline.settings import Limits, Settings
 from pipeline.settings import Sandbox as SandboxSettings
 from tests.conftest import unavailable
@@ -234,8 +234,8 @@ def test_the_deadline_ends_everything_inside(sandbox: Sandbox) -> None:
 WORKER = """
 import sys
 from pathlib import Path
-from pipeline.media.process import Process
-from pipeline.media.sandbox import Sandbox
+from pipeline.media.sandbox.process import Process
+from pipeline.media.sandbox.enclosure import Sandbox
 from pipeline.settings import Limits
 inside = "import time\\nprint('up', flush=True)\\ntime.sleep({mark})"
 process = Process((), Limits(), Sandbox(Path({bwrap!r})).of_python(inside))
@@ -314,7 +314,7 @@ def test_a_missing_bwrap_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 FORBIDDING = """
 from pathlib import Path
-from pipeline.media.isolation import choose
+from pipeline.media.sandbox.isolation import choose
 from pipeline.settings import Sandbox
 Path("/proc/sys/user/max_user_namespaces").write_text("0")
 choose(Sandbox(mode="required"))

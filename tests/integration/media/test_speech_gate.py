@@ -7,10 +7,10 @@ import pytest
 from faster_whisper.audio import decode_audio
 from numpy.typing import NDArray
 
-from pipeline.media import speech
-from pipeline.media.cutting import Segmenter, SpeechClip
-from pipeline.media.speech import assess
-from pipeline.media.vad import speech_probabilities
+from pipeline.media.sound import speech
+from pipeline.media.sound.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.speech import assess
+from pipeline.media.sound.vad import speech_probabilities
 from pipeline.sample import speech_sample
 from tests import spoken
 

@@ -9,8 +9,8 @@ import pytest
 from pipeline.job import Window
 from pipeline.media import arguments
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
 from pipeline.media.probe import probe
+from pipeline.media.sound.pcm import Pcm
 from pipeline.media.windows import choose_windows
 from tests.integration.media.conftest import cut
 from tests.media_samples import beeps, encode, write_wav
@@ -103,7 +103,7 @@ def test_healthy_sound_is_what_a_plain_pass_gives(talking: Path, tmp_path: Path,
 def test_stereo_to_mono_keeps_the_level(
     name: str, resampler: str, tmp_path: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.media.pcm.resampler", lambda _: resampler)
+    monkeypatch.setattr("pipeline.media.sound.pcm.resampler", lambda _: resampler)
     path = encode(ffmpeg, write_wav(tmp_path / "tone", beeps(3, [0, 0.5, 1, 1.5, 2, 2.5])), tmp_path / name)
     sound = decoded(path, ffmpeg)
     assert len(sound) == pytest.approx(3 * 16_000, abs=800)
@@ -114,7 +114,7 @@ def test_stereo_to_mono_keeps_the_level(
 def test_without_soxr_the_fallback_is_used_and_flagged(
     talking: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.media.pcm.resampler", lambda _: "swr")
+    monkeypatch.setattr("pipeline.media.sound.pcm.resampler", lambda _: "swr")
     window_cut, clips = cut(talking, probe(talking, ffmpeg), WHOLE, ffmpeg)
     assert window_cut.flags == ("resampler_fallback",)
     assert clips

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import LimitError, PermanentError
-from pipeline.media import animations
-from pipeline.media.animations import Shown
+from pipeline.media.pictures import animations
+from pipeline.media.pictures.animations import Shown
 from pipeline.settings import Limits
 
 RED, GREEN, BLUE, WHITE = (200, 30, 20), (20, 160, 40), (30, 40, 190), (255, 255, 255)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.media.channels import ChannelSegmenter, is_same
-from pipeline.media.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.channels import ChannelSegmenter, is_same
+from pipeline.media.sound.cutting import Segmenter, SpeechClip
 
 RATE = 16_000
 Sound = NDArray[np.int16]

@@ -3,7 +3,7 @@ import pytest
 from pipeline.cli.options import order_of
 from pipeline.errors import UsageError
 from pipeline.job import MediaInfo, PictureInfo, VideoStream
-from pipeline.media.choice import Choice, chosen, parse
+from pipeline.media.video.choice import Choice, chosen, parse
 from pipeline.settings import Video
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from pipeline.media.pictures import read
+from pipeline.media.pictures.still import read
 from pipeline.settings import Limits
 
 RED, GREY, WHITE = (200, 30, 20), (120, 120, 120), (255, 255, 255)

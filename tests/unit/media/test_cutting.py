@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.media.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.cutting import Segmenter, SpeechClip
 
 RATE = 16_000
 LOUD, BACKGROUND = 0.1, 0.001

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.media.levels import FLOOR, SILENCE, levels, quietest, silences, threshold
+from pipeline.media.sound.levels import FLOOR, SILENCE, levels, quietest, silences, threshold
 
 
 def pcm(samples: np.ndarray) -> bytes:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.media.levels import NEVER, pause_frames
-from pipeline.media.packing import Gap, Heard, Voice, next_clip, unvoiced
+from pipeline.media.sound.levels import NEVER, pause_frames
+from pipeline.media.sound.packing import Gap, Heard, Voice, next_clip, unvoiced
 
 LIMIT = 1500  # frames, 30 s
 CLEAR, NOISY = 10, 20

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import LimitError, PermanentError
-from pipeline.media.pictures import describe, fitted, read
+from pipeline.media.pictures.still import describe, fitted, read
 from pipeline.settings import Limits
 
 RED, BLUE, WHITE = (200, 30, 20), (30, 40, 190), (255, 255, 255)
@@ -212,7 +212,7 @@ def test_without_its_package_a_heif_file_is_refused_with_what_to_install(
 ) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"\x00\x00\x00\x18ftypheic")
-    monkeypatch.setattr("pipeline.media.pictures._HEIF_PACKAGE", "no_such_package")
+    monkeypatch.setattr("pipeline.media.pictures.still._HEIF_PACKAGE", "no_such_package")
     with pytest.raises(PermanentError, match=re.escape('pip install "reelmill[heic]"')):
         describe(path, "heif", Limits())
 
@@ -294,7 +294,7 @@ def test_a_file_with_wrong_bytes_is_read_or_refused_and_nothing_else_happens(nam
 def test_pictures_can_be_read_where_there_is_nothing_but_pillow() -> None:
     """In a process of its own, which loads nothing that it does not need."""
     code = (
-        "import sys, pipeline.media.pictures, pipeline.media.animations\n"
+        "import sys, pipeline.media.pictures.still, pipeline.media.pictures.animations\n"
         "print(*{'ffmpeg', 'pipeline.media.ffmpeg', 'pipeline.engines', 'torch', 'librosa', 'celery', 'minio'}"
         " & sys.modules.keys())"
     )

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import WorldError
 from pipeline.media import arguments
-from pipeline.media.sandbox import Sandbox, python, with_fixed_input
+from pipeline.media.sandbox.enclosure import Sandbox, python, with_fixed_input
 
 DESCRIBE = arguments.describe(Path("/opt/x/ffprobe"), Path("/archive/of/ann/secret.mp4"), "mov")
 

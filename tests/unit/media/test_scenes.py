@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.media.scenes import Scenes, distance, look
+from pipeline.media.video.scenes import Scenes, distance, look
 
 RNG = np.random.default_rng(5)
 

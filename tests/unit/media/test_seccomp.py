@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import WorldError
-from pipeline.media import seccomp
+from pipeline.media.sandbox import seccomp
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026

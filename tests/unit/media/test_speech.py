@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.media import speech
+from pipeline.media.sound import speech
 
 
 def frames(*values: float) -> np.ndarray:

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from pipeline.job import Turn, VideoStream
-from pipeline.media import seeking, video
-from pipeline.media.filters import shown
+from pipeline.media.video import seeking, showing
+from pipeline.media.video.filters import shown
 
 
 def stream(**fields: Any) -> dict[str, Any]:
@@ -12,7 +12,7 @@ def stream(**fields: Any) -> dict[str, Any]:
 
 
 def read(**fields: Any) -> VideoStream:
-    found = video.read(stream(**fields), 0, 0.0)
+    found = showing.read(stream(**fields), 0, 0.0)
     assert found is not None
     return found
 

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from pipeline.media.wav import declared_seconds
+from pipeline.media.sound.wav import declared_seconds
 
 
 def header(size: int, *, extra: bytes = b"", form: bool = True) -> bytes:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.job import Window
-from pipeline.media.audio import missing_until
+from pipeline.media.sound.audio import missing_until
 from pipeline.media.windows import nominal_borders, place_border
 
 

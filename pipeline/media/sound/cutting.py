@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.job import SAMPLE_RATE
-from pipeline.media.levels import FRAME_BYTES, FRAMES_PER_SECOND, Levels, levels, pause_frames, threshold
-from pipeline.media.packing import WIDEST_MARGIN, Heard, next_clip
-from pipeline.media.vad import Detector, voice
+from pipeline.media.sound.levels import FRAME_BYTES, FRAMES_PER_SECOND, Levels, levels, pause_frames, threshold
+from pipeline.media.sound.packing import WIDEST_MARGIN, Heard, next_clip
+from pipeline.media.sound.vad import Detector, voice
 
 _BLOCK = 10 * FRAMES_PER_SECOND  # frames that share one threshold
 _BLOCKS_BEFORE, _BLOCKS_AFTER = 3, 2  # around a block, that its threshold is taken from

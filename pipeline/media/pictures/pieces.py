@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, MediaInfo, SegmentLimits
-from pipeline.media import picture_process
-from pipeline.media.animations import Shown
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.pictures import in_process
+from pipeline.media.pictures.animations import Shown
 from pipeline.media.told import Reading, length
 from pipeline.payload import Frame, Payload, Piece
 
@@ -29,7 +29,7 @@ class PicturePieces(Reading):
     def __iter__(self) -> Iterator[Piece]:
         name, engine = self._picture.format, self._engine
         for page in range(self._picture.pages):
-            found = picture_process.read(self._path, name, engine.image_pixels, self._ffmpeg, engine.image_fit, page)
+            found = in_process.read(self._path, name, engine.image_pixels, self._ffmpeg, engine.image_fit, page)
             self.flags = tuple(dict.fromkeys((*self.flags, *found.flags)))
             place = float(page)
             yield Piece(place, place, Payload(kind="picture", frames=(Frame(place, found.image),)))
@@ -49,7 +49,7 @@ class AnimationPieces(Reading):
         self._most = engine.images
         self._counts = counts
         name, side = info.picture.format, engine.image_pixels
-        self._frames = picture_process.animation(path, name, rate, side, ffmpeg, engine.image_fit)
+        self._frames = in_process.animation(path, name, rate, side, ffmpeg, engine.image_fit)
 
     def __iter__(self) -> Iterator[Piece]:
         held: list[Shown] = []

@@ -8,13 +8,15 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.job import MediaInfo, SegmentLimits, VideoStream
-from pipeline.media import arguments, filters, pictures, seeking
-from pipeline.media.along import Along
+from pipeline.media import arguments
 from pipeline.media.arguments import Frames
-from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ending, Ffmpeg
-from pipeline.media.seeking import LEAD, WITHOUT_KEY_FRAMES
+from pipeline.media.pictures import still
 from pipeline.media.selftest import tone_mapping
+from pipeline.media.sound.along import Along
+from pipeline.media.video import filters, seeking
+from pipeline.media.video.choice import Choice
+from pipeline.media.video.seeking import LEAD, WITHOUT_KEY_FRAMES
 
 _MICROSECONDS = 1_000_000
 _AROUND = 0.1  # seconds decoded before the first cell and behind the end: times are handed over in milliseconds
@@ -59,7 +61,7 @@ class Film:
         side = self.limits.image_pixels
         if self.limits.image_fit == "stretch":
             return side, side
-        return even(*pictures.fitted(self.video.width, self.video.height, side))
+        return even(*still.fitted(self.video.width, self.video.height, side))
 
     @property
     def is_flattened(self) -> bool:

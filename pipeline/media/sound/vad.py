@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import WorldError
-from pipeline.media.levels import FRAME_SAMPLES, levels
+from pipeline.media.sound.levels import FRAME_SAMPLES, levels
 from pipeline.settings import Speech
 
 CHUNK = 512  # samples that get one probability

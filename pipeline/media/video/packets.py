@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pipeline.job import MediaInfo
 from pipeline.media import arguments
-from pipeline.media.choice import Choice
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.seeking import may_pay
-from pipeline.media.video import number
+from pipeline.media.video.choice import Choice
+from pipeline.media.video.seeking import may_pay
+from pipeline.media.video.showing import number
 
 _MEASURED = 60.0  # seconds, from the start, in which key frames are counted
 _MAX_BYTES = 8_000_000

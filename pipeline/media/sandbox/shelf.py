@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from pipeline.errors import WorldError
-from pipeline.media.sandbox import INPUT
+from pipeline.media.sandbox.enclosure import INPUT
 
 
 class Shelf:

@@ -1,6 +1,6 @@
 """The process that reads pictures, seen from outside: requests go in, bounded messages come out.
 
-See `picture_server` for the inside.
+See `server` for the inside.
 """
 
 import json
@@ -16,12 +16,12 @@ from typing import Any
 
 from pipeline.errors import PermanentError, PipelineError, ResourceError, WorldError
 from pipeline.limits import within
-from pipeline.media.process import Process, too_slow
-from pipeline.media.sandbox import Sandbox, python_argv
-from pipeline.media.shelf import Shelf
+from pipeline.media.sandbox.enclosure import Sandbox, python_argv
+from pipeline.media.sandbox.process import Process, too_slow
+from pipeline.media.sandbox.shelf import Shelf
 from pipeline.settings import Limits
 
-_CODE = "from pipeline.media.picture_server import serve\nserve()"
+_CODE = "from pipeline.media.pictures.server import serve\nserve()"
 _PACKAGES = ("pipeline", "PIL", "numpy", "pydantic", "pydantic_settings")
 _LENGTH_BYTES = 4  # of a frame
 _MAX_FRAME, _MAX_TOLD, _MAX_IMAGE = 1 << 16, 1 << 17, 1 << 26  # bytes of a frame, of a message, of its picture

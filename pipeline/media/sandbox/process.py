@@ -16,7 +16,7 @@ from typing import IO
 
 from pipeline.errors import PermanentError, ResourceError, TransientError
 from pipeline.limits import variable, within
-from pipeline.media.sandbox import ENVIRONMENT, Enclosure
+from pipeline.media.sandbox.enclosure import ENVIRONMENT, Enclosure
 from pipeline.settings import Limits
 
 try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.job import MediaInfo
 from pipeline.limits import variable
-from pipeline.planning import NOTHING, Work
+from pipeline.planning.estimate import NOTHING, Work
 
 MOST_GROUPS = 200  # of refusals; what is refused for yet another reason is counted as one group
 EXAMPLES = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.engines.gemma3n.facts import Facts
 from pipeline.job import Kind, MediaInfo, Options, SegmentLimits
-from pipeline.media.choice import chosen
+from pipeline.media.video.choice import chosen
 from pipeline.settings import Video
 
 #: Share of a clip that packed speech fills on average.

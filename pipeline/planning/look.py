@@ -13,10 +13,10 @@ from pipeline import tasks
 from pipeline.errors import LimitError, PipelineError
 from pipeline.job import MediaInfo, Options
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.planning import Sizes, Work, work
-from pipeline.remote import Remote
+from pipeline.planning.estimate import Sizes, Work, work
+from pipeline.planning.remote import Remote
+from pipeline.planning.tally import Row
 from pipeline.stages.source import admitted, look
-from pipeline.tally import Row
 
 _AHEAD = 8  # files in the hands of each thread, or waiting for an earlier one to be told
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, MediaInfo, Window
-from pipeline.media.along import Along
-from pipeline.media.channels import ChannelSegmenter
-from pipeline.media.cutting import Segmenter, SpeechClip
 from pipeline.media.description import longest, promised_end, too_long
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.pcm import Pcm
-from pipeline.media.vad import Detector
+from pipeline.media.sound.along import Along
+from pipeline.media.sound.channels import ChannelSegmenter
+from pipeline.media.sound.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.pcm import Pcm
+from pipeline.media.sound.vad import Detector
 
 TOLERANCE = 1.0  # seconds that a header may promise too much
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.errors import PermanentError
 from pipeline.job import Fit
 from pipeline.limits import within
-from pipeline.media import pictures
+from pipeline.media.pictures import still
 from pipeline.settings import Limits
 
 # Files that hurry through their frames are shown slowly by every browser, so that is how they look to people.
@@ -45,14 +45,14 @@ def read(path: Path, name: str, rate: float, side: int, limits: Limits, fit: Fit
     last_cell, start = -1, Fraction(0)
     trouble: PermanentError | None = None
     try:
-        with pictures.opened(path, name, limits) as image:
+        with still.opened(path, name, limits) as image:
             for end in _ends(image, limits):
                 # A frame at the very start of a cell may lie a rounding error before it.
                 cell = int(start * Fraction(rate) + Fraction(1, 1_000_000))
                 if cell > last_cell:
                     if held is not None:
                         yield _shown(*held, start)
-                    held = start, pictures.finished(image, side, fit).image
+                    held = start, still.finished(image, side, fit).image
                     last_cell = cell
                 start = end
     except PermanentError as error:

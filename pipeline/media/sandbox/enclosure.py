@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.errors import WorldError
-from pipeline.media import seccomp
+from pipeline.media.sandbox import seccomp
 
 #: Where the one input lies inside.
 INPUT = Path("/in/media")

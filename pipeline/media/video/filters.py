@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.job import Fit, VideoStream
-from pipeline.media.video import is_quarter
+from pipeline.media.video.showing import is_quarter
 
 # With these, swscale computes the colour of each pixel and rounds it; without, two pixels share one colour even in a
 # picture that has a colour for each: 36 dB to an exact resize instead of 49 (1080p to 768 x 768).

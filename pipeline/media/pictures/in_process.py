@@ -15,12 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import LimitError, PermanentError, ResourceError
 from pipeline.job import Fit, PictureInfo
-from pipeline.media.animations import Shown
 from pipeline.media.ffmpeg import Ffmpeg
-from pipeline.media.picture_reader import Reader, nonsense
-from pipeline.media.pictures import Picture
-from pipeline.media.process import judge
-from pipeline.media.sandbox import Sandbox
+from pipeline.media.pictures.animations import Shown
+from pipeline.media.pictures.reader import Reader, nonsense
+from pipeline.media.pictures.still import Picture
+from pipeline.media.sandbox.enclosure import Sandbox
+from pipeline.media.sandbox.process import judge
 from pipeline.settings import Limits
 
 _INFO, _PICTURE, _SHOWN = TypeAdapter(PictureInfo), TypeAdapter(Picture), TypeAdapter(Shown)

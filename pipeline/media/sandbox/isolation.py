@@ -12,9 +12,9 @@ from inspect import getsource
 from pathlib import Path
 
 from pipeline.errors import PipelineError, WorldError
-from pipeline.media import breakout
-from pipeline.media.process import Process
-from pipeline.media.sandbox import Sandbox
+from pipeline.media.sandbox import breakout
+from pipeline.media.sandbox.enclosure import Sandbox
+from pipeline.media.sandbox.process import Process
 from pipeline.settings import PREFIX, Limits
 from pipeline.settings import Sandbox as SandboxSettings
 

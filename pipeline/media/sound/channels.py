@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.job import SAMPLE_RATE
-from pipeline.media.cutting import Segmenter, SpeechClip
-from pipeline.media.vad import Detector
+from pipeline.media.sound.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.vad import Detector
 
 _STEP_SECONDS = 10  # of sound, taken from one channel after the other
 _SHIFT = 0.3  # seconds by which the ends of two clips may differ that hold the same sound

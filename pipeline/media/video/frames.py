@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pipeline.errors import PermanentError
 from pipeline.job import Failure, Window
 from pipeline.limits import holds_more
-from pipeline.media import pictures
-from pipeline.media.along import Along
-from pipeline.media.audio import TOLERANCE, cut_off, missing_until
-from pipeline.media.choice import Choice
 from pipeline.media.description import is_declaring
 from pipeline.media.ffmpeg import Ending
-from pipeline.media.packets import shows
-from pipeline.media.sampling import Film, Sample, Sampling, Stretch
-from pipeline.media.scenes import Scenes
-from pipeline.media.seeking import WITHOUT_KEY_FRAMES
+from pipeline.media.pictures import still
+from pipeline.media.sound.along import Along
+from pipeline.media.sound.audio import TOLERANCE, cut_off, missing_until
+from pipeline.media.video.choice import Choice
+from pipeline.media.video.packets import shows
+from pipeline.media.video.sampling import Film, Sample, Sampling, Stretch
+from pipeline.media.video.scenes import Scenes
+from pipeline.media.video.seeking import WITHOUT_KEY_FRAMES
 from pipeline.payload import Frame
 
 _MORE = 60.0  # seconds behind the end that a header tells, in which video is looked for
@@ -77,7 +77,7 @@ class FrameCut:
             if sample.time >= start:
                 last = sample
                 if is_taken:
-                    yield Frame(time=sample.time, image=pictures.encoded(sample.image))
+                    yield Frame(time=sample.time, image=still.encoded(sample.image))
         self._conclude(last)
 
     def _samples(self) -> Iterator[Sample]:

@@ -19,7 +19,7 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin
 from pipeline.errors import PermanentError, PipelineError, ResourceError
 from pipeline.job import Fit, PictureInfo
 from pipeline.limits import within
-from pipeline.media import colours
+from pipeline.media.pictures import colours
 from pipeline.settings import Limits
 
 # Pillow only warns of a picture that is up to twice as large as it may be.

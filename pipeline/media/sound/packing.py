@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.levels import FRAMES_PER_SECOND, Active, Levels, quietest, silences
+from pipeline.media.sound.levels import FRAMES_PER_SECOND, Active, Levels, quietest, silences
 
 # All in frames of 20 ms.
 _MARGIN = 10  # kept around speech...

@@ -23,13 +23,14 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from pipeline.errors import LimitError, PermanentError, PipelineError, ResourceError
-from pipeline.media import animations, pictures, seccomp
+from pipeline.media.pictures import animations, still
+from pipeline.media.sandbox import seccomp
 from pipeline.settings import Limits
 
 #: What may be asked for, by name.
 _CALLS: Mapping[str, Callable[..., Any]] = {
-    "describe": pictures.describe,
-    "read": pictures.read,
+    "describe": still.describe,
+    "read": still.read,
     "animation": animations.read,
 }
 #: Errors that cross over, by name; more special ones first.

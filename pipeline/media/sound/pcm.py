@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pipeline.job import SAMPLE_RATE, MediaInfo
 from pipeline.media import arguments
-from pipeline.media.along import Along, Wanted
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.selftest import resampler
+from pipeline.media.sound.along import Along, Wanted
 
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 # Decoders need some sound before the first good sample and resamplers some after the last.

@@ -1,0 +1,1 @@
+"""Video as frames: which are looked at, each with its exact time, decoded once."""
