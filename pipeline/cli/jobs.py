@@ -10,27 +10,15 @@ from rich.console import Console
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import producer as connected
 from pipeline.cli.options import (
-    AudioStreamNumber,
-    Channels,
     DataDir,
-    Force,
-    Frames,
     JobIds,
     Json,
-    Language,
     Paths,
-    Question,
-    Schema,
-    Speech,
-    TaskName,
-    To,
-    Variant,
-    VideoStreamNumber,
     load,
-    order_of,
+    with_order,
 )
 from pipeline.cli.saving import save
-from pipeline.cli.submitting import Refused, chosen_files, submit_each
+from pipeline.cli.submitting import Order, Refused, chosen_files, submit_each
 from pipeline.cli.waiting import wait as wait_for
 from pipeline.errors import UsageError
 from pipeline.job import Result
@@ -47,38 +35,14 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(quarantine, name="quarantine")
 
 
+@with_order
 def submit(
     paths: Paths,
-    task: TaskName = "transcribe",
-    language: Language = None,
-    to: To = None,
-    question: Question = None,
-    schema: Schema = None,
-    speech: Speech = False,
-    frames: Frames = None,
-    video_stream: VideoStreamNumber = None,
-    audio_stream: AudioStreamNumber = None,
-    channels: Channels = "mix",
-    variant: Variant = None,
-    force: Force = False,
+    order: Order,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Hand files to a mill and return: prints a job id for each."""
-    order = order_of(
-        task,
-        force=force,
-        language=language,
-        to=to,
-        question=question,
-        schema=schema,
-        speech=speech,
-        frames=frames,
-        video_stream=video_stream,
-        audio_stream=audio_stream,
-        channels=channels,
-        variant=variant,
-    )
     files = chosen_files(paths)
     with connected(load(data_dir), new_work=True) as producer:
         num_refused = 0

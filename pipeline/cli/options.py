@@ -1,6 +1,9 @@
 """Options that several commands share."""
 
 import json
+from collections.abc import Callable, Container
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -82,14 +85,55 @@ def load(data_dir: Path | None, adapter: str | None = None) -> Settings:
     return settings
 
 
-def order_of(task: str, *, force: bool, schema: Path | None, **options: Any) -> Order:
-    """What the command line asks for. Raises UsageError when the task lacks an option."""
-    json_schema = None if schema is None else _read_schema(schema)
-    chosen = Options(json_schema=json_schema, **options)
+def order_of(
+    task: TaskName = "transcribe",
+    language: Language = None,
+    to: To = None,
+    question: Question = None,
+    schema: Schema = None,
+    speech: Speech = False,
+    frames: Frames = None,
+    video_stream: VideoStreamNumber = None,
+    audio_stream: AudioStreamNumber = None,
+    channels: Channels = "mix",
+    variant: Variant = None,
+    force: Force = False,
+) -> Order:
+    """What the command line asks for. Raises UsageError when the task lacks an option, or would leave one unread."""
+    chosen = Options(
+        language=language,
+        to=to,
+        question=question,
+        json_schema=None if schema is None else _read_schema(schema),
+        speech=speech,
+        frames=frames,
+        video_stream=video_stream,
+        audio_stream=audio_stream,
+        channels=channels,
+        variant=variant,
+    )
     if chosen.frames is not None:
         choice.parse(chosen.frames)
     tasks.check(task, chosen)
     return Order(task, chosen, force)
+
+
+def with_order(command: Callable[..., None], *, without: Container[str] = ()) -> Callable[..., None]:
+    """A command for typer whose parameter `order` is written on the command line as the options of `order_of`."""
+    options = {name: one for name, one in signature(order_of).parameters.items() if name not in without}
+
+    @wraps(command)
+    def asked(**given: Any) -> None:
+        command(order=order_of(**{name: given.pop(name) for name in options}), **given)
+
+    own = signature(command).parameters
+    every = [one for name in own for one in (options.values() if name == "order" else [own[name]])]
+    # By keyword alone: typer calls it so, and then those without a default may stand behind others.
+    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in every]
+    asked.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    asked.__annotations__ = {one.name: one.annotation for one in parameters}
+    del asked.__wrapped__  # typer would read the annotations of what is behind it
+    return asked
 
 
 def _read_schema(path: Path) -> dict[str, Any]:

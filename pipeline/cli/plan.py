@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,22 +12,13 @@ from pipeline import engines
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.asked import Asking
 from pipeline.cli.options import (
-    AudioStreamNumber,
-    Channels,
     DataDir,
-    Frames,
     Json,
-    Language,
-    Question,
-    Schema,
-    Speech,
-    TaskName,
-    To,
-    VideoStreamNumber,
     load,
-    order_of,
+    with_order,
 )
 from pipeline.cli.plan_report import Progress, print_row, print_totals
+from pipeline.cli.submitting import Order
 from pipeline.engines.gemma3n import facts_of
 from pipeline.engines.gemma3n.facts import Facts
 from pipeline.errors import UsageError
@@ -41,7 +33,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(plan)
 
 
+@partial(with_order, without=("force",))
 def plan(
+    order: Order,
     paths: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
         typer.Argument(
@@ -55,16 +49,6 @@ def plan(
             "--manifest", help="A list of media: JSON Lines or CSV with path, and task and options if wanted."
         ),
     ] = None,
-    task: TaskName = "transcribe",
-    language: Language = None,
-    to: To = None,
-    question: Question = None,
-    schema: Schema = None,
-    speech: Speech = False,
-    frames: Frames = None,
-    video_stream: VideoStreamNumber = None,
-    audio_stream: AudioStreamNumber = None,
-    channels: Channels = "mix",
     totals_only: Annotated[bool, typer.Option("--totals", help="Only the totals, no line for each file.")] = False,
     json: Json = False,
     data_dir: DataDir = None,
@@ -73,21 +57,7 @@ def plan(
     from pipeline.media.ffmpeg import Ffmpeg
 
     settings = load(data_dir)
-    order = order_of(
-        task,
-        force=False,
-        language=language,
-        to=to,
-        question=question,
-        schema=schema,
-        speech=speech,
-        frames=frames,
-        video_stream=video_stream,
-        audio_stream=audio_stream,
-        channels=channels,
-        variant=None,
-    )
-    refuse_task(task, order.options, settings.engine)
+    refuse_task(order.task, order.options, settings.engine)
     if not paths and manifest is None:
         raise UsageError("name files, folders or a bucket, or give a --manifest")
     asking = Asking(settings, order)

@@ -17,23 +17,11 @@ from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import local_mode, of_fleet
 from pipeline.cli.options import (
     Adapter,
-    AudioStreamNumber,
-    Channels,
     DataDir,
-    Force,
-    Frames,
     Json,
-    Language,
     Paths,
-    Question,
-    Schema,
-    Speech,
-    TaskName,
-    To,
-    Variant,
-    VideoStreamNumber,
     load,
-    order_of,
+    with_order,
 )
 from pipeline.cli.saving import save
 from pipeline.cli.submitting import Order, accepted, chosen_files, submit_each
@@ -48,9 +36,10 @@ def add_to(app: typer.Typer) -> None:
     app.command()(up)
 
 
+@with_order
 def run(
     paths: Paths,
-    task: TaskName = "transcribe",
+    order: Order,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder for the transcripts. Default: DATA_DIR/transcripts"),
@@ -58,38 +47,13 @@ def run(
     in_process: Annotated[
         bool, typer.Option("--in-process", help="One process, a folder as the bucket: no Redis, S3 or workers.")
     ] = False,
-    language: Language = None,
-    to: To = None,
-    question: Question = None,
-    schema: Schema = None,
-    speech: Speech = False,
-    frames: Frames = None,
-    video_stream: VideoStreamNumber = None,
-    audio_stream: AudioStreamNumber = None,
-    channels: Channels = "mix",
-    variant: Variant = None,
     adapter: Adapter = None,
-    force: Force = False,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Start a mill, turn files into text through it (--task), print the text, stop it."""
     settings = load(data_dir, adapter)
-    order = order_of(
-        task,
-        force=force,
-        language=language,
-        to=to,
-        question=question,
-        schema=schema,
-        speech=speech,
-        frames=frames,
-        video_stream=video_stream,
-        audio_stream=audio_stream,
-        channels=channels,
-        variant=variant,
-    )
-    refuse_task(task, order.options, settings.engine)
+    refuse_task(order.task, order.options, settings.engine)
     files = chosen_files(paths)
     folder = output or settings.data_dir / "transcripts"
     console = Console()
