@@ -268,7 +268,7 @@ class TextSegment(Record):
     end: float
     text: str
     kind: Kind = "sound"  #: what the text was made from
-    flags: tuple[str, ...] = ()  #: `missing`, `no_speech`, `suspect`, `quiet`, `clipped`, `cut_short`
+    flags: tuple[str, ...] = ()  #: `missing`, `no_speech`, `empty`, `suspect`, `quiet`, `clipped`, `cut_short`
     reason: str | None = None  #: why it is missing
     speaker: str | None = None  #: `channel 1`, where the channels of the sound were kept apart
 

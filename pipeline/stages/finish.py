@@ -200,7 +200,8 @@ def _spoken(segment: Segment, answer: Answer | Failure | None, flags: tuple[str,
         return
     flags = (*flags, *answer.flags)
     if not answer.spans:
-        marked = flags if "no_speech" in flags or segment.kind != "sound" else (*flags, "no_speech")
+        # Never silently: of sound, it means that nobody speaks; of anything else, that the model had nothing to say.
+        marked = tuple(dict.fromkeys((*flags, "no_speech" if segment.kind == "sound" else "empty")))
         yield TextSegment(
             start=segment.start, end=segment.end, text="", kind=segment.kind, flags=marked, speaker=segment.speaker
         )

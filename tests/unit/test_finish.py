@@ -72,6 +72,14 @@ def test_times_of_a_segment_are_put_on_the_timeline_of_the_media() -> None:
     assert result.media.duration == 40
 
 
+def test_a_segment_about_which_the_model_says_nothing_is_marked() -> None:
+    frames = Segment(window=0, index=1, kind="frames", start=20.0, end=40.0)
+    spoken = plan(0, 0, 40, (0.0, 20.0))
+    seen = survey(windows(None), spoken.model_copy(update={"segments": (*spoken.segments, frames)}))
+    result = assemble(a_job(), seen, {(0, 0): answer(), (0, 1): answer()})
+    assert [(one.kind, one.flags) for one in result.segments] == [("sound", ("no_speech",)), ("frames", ("empty",))]
+
+
 def test_a_failed_segment_makes_the_job_partial_and_stands_in_its_place() -> None:
     seen = survey(windows(None), plan(0, 0, 60, (0.0, 20.0), (20.0, 40.0), (40.0, 60.0)))
     answers = {(0, 0): answer((0, 1, "a")), (0, 1): BROKEN, (0, 2): answer((0, 1, "c"))}
