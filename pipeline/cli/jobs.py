@@ -9,14 +9,7 @@ from rich.console import Console
 
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import producer as connected
-from pipeline.cli.options import (
-    DataDir,
-    JobIds,
-    Json,
-    Paths,
-    load,
-    with_order,
-)
+from pipeline.cli.options import DataDir, JobIds, Json, Paths, load, with_order
 from pipeline.cli.saving import save
 from pipeline.cli.submitting import Order, Refused, chosen_files, submit_each
 from pipeline.cli.waiting import wait as wait_for

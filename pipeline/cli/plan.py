@@ -11,12 +11,7 @@ import typer
 from pipeline import engines
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.asked import Asking
-from pipeline.cli.options import (
-    DataDir,
-    Json,
-    load,
-    with_order,
-)
+from pipeline.cli.options import DataDir, Json, load, with_order
 from pipeline.cli.plan_report import Progress, print_row, print_totals
 from pipeline.cli.submitting import Order
 from pipeline.engines.gemma3n import facts_of

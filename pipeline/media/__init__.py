@@ -1,1 +1,1 @@
-"""Media in: probing hostile files, planning windows, cutting clips of speech. Only `ffmpeg.py` starts processes."""
+"""Media in: what a file is, its windows, its pieces. Processes start in `sandbox/process.py` and nowhere else."""

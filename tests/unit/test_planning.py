@@ -33,9 +33,9 @@ TEXT = MediaInfo(kind="text", encoding="utf-8", characters=9_000)
 @pytest.mark.parametrize(
     ("info", "kinds", "options", "expected"),
     [
-        # 1 h / (30 s x 0.85) = 141.2 clips of 188 tokens
-        (sound(3600), ("sound",), {}, Work(142, 0, 142 * 188)),
-        (sound(3600), ("sound",), {"channels": "split"}, Work(284, 0, 284 * 188)),
+        # 1 h / (30 s x 0.9) = 133.3 clips of 188 tokens
+        (sound(3600), ("sound",), {}, Work(134, 0, 134 * 188)),
+        (sound(3600), ("sound",), {"channels": "split"}, Work(268, 0, 268 * 188)),
         (sound(0.2), ("sound",), {}, Work(1, 0, 188)),
         # 61 frames in groups of 8
         (film(60.5), ("frames",), {}, Work(8, 61, 61 * 256)),

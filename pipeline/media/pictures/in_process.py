@@ -28,12 +28,12 @@ _Found = TypeVar("_Found", PictureInfo, Picture, Shown)
 
 
 def describe(path: Path, name: str, ffmpeg: Ffmpeg) -> PictureInfo:
-    """As `pictures.describe`."""
+    """As `still.describe`."""
     return _only(_found(_INFO, "describe", path, ffmpeg, name=name))
 
 
 def read(path: Path, name: str, side: int, ffmpeg: Ffmpeg, fit: Fit = "inside", page: int = 0) -> Picture:
-    """As `pictures.read`."""
+    """As `still.read`, of that page of the file."""
     return _only(_found(_PICTURE, "read", path, ffmpeg, name=name, side=side, fit=fit, page=page))
 
 

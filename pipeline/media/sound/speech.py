@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
+from pipeline.media.sound.vad import raised
 
 Samples = NDArray[np.float32]
 
@@ -24,8 +25,6 @@ _MAX_CLIPPED = 0.001  # share of the samples
 #: channels, its tops are flat: more than so many times 0.5 % lie above 0.9 of that level (2.4 at most in good speech).
 _LOUDEST, _FLAT_TOPS = 99.5, 3.0
 _FLAT = 0.3  # spectral flatness of noise; voices stay far below, white noise is at 0.56
-_VAD_LEVEL = -25.0  # dBFS; quieter clips are raised to it for the network
-_MAX_GAIN = 30.0  # dB
 _SPECKS = 0.6  # seconds of speech; so little, in...
 _MUCH_SOUND = 10.0  # ...more than these seconds of sound, is a tone of an instrument taken for a voice
 _SHORT = 3.0  # seconds; a shorter clip may be a single word, and is given the benefit of the doubt
@@ -52,7 +51,7 @@ def assess(clip: Samples) -> Activity:
     level = _levels(padded)
     if is_silent(level) or is_noise(_flatness(padded), level):
         return Activity((), ("no_speech", *flags))
-    spans = _voiced(raised(clip, level))
+    spans = _voiced(raised(clip, float(np.percentile(level, 95))))
     if is_only_specks(spans, level):
         return Activity((), ("no_speech", *flags))
     if not flags and has_flat_tops(clip, spans):
@@ -100,12 +99,6 @@ def is_only_specks(spans: tuple[tuple[float, float], ...], level: Samples) -> bo
     spoken = sum(end - start for start, end in spans)
     sound = float(np.count_nonzero(_heard(level))) * _FRAME / SAMPLE_RATE
     return not spoken or (spoken < _SPECKS and sound > _MUCH_SOUND)
-
-
-def raised(clip: Samples, level: Samples) -> Samples:
-    """The clip, quiet ones made louder."""
-    gain = min(_VAD_LEVEL - float(np.percentile(level, 95)), _MAX_GAIN)
-    return clip if gain <= 0 else np.clip(clip * np.float32(10 ** (gain / 20)), -1, 1)
 
 
 def speech_level(level: Samples, spans: tuple[tuple[float, float], ...]) -> float:

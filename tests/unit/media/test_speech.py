@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.media.sound import speech
+from pipeline.media.sound.vad import raised
 
 
 def frames(*values: float) -> np.ndarray:
@@ -38,9 +39,9 @@ def test_flatness_of_what_cannot_be_heard_does_not_count() -> None:
 
 def test_quiet_clips_are_raised_but_not_without_end() -> None:
     clip = np.full(100, 0.001, np.float32)
-    assert speech.raised(clip, frames(-60.0))[0] == pytest.approx(0.001 * 10**1.5, rel=1e-4)
-    assert speech.raised(clip, frames(-30.0))[0] == pytest.approx(0.001 * 10**0.25, rel=1e-4)
-    assert speech.raised(clip, frames(-10.0)) is clip
+    assert raised(clip, -60.0)[0] == pytest.approx(0.001 * 10**1.5, rel=1e-4)
+    assert raised(clip, -30.0)[0] == pytest.approx(0.001 * 10**0.25, rel=1e-4)
+    assert raised(clip, -10.0) is clip
 
 
 def test_specks_in_much_sound_are_no_speech_and_a_lone_word_is() -> None:
