@@ -6,10 +6,12 @@ those above it the ones that are still to come; of a glob, what it matches.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
+
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,20 @@ def find(named: str) -> Iterator[Found | Unusable]:
         yield from _inside(named)
     else:
         yield judged(named) or Unusable(named, "it is a folder")
+
+
+def find_all(names: Sequence[str]) -> list[Found | Unusable]:
+    """The files behind several names. Raises as `refuse_missing`."""
+    refuse_missing(names)
+    return [one for name in names for one in find(name)]
+
+
+def refuse_missing(names: Iterable[str]) -> None:
+    """Raise UsageError that tells the names behind which there is nothing."""
+    missing = [name for name in names if not os.path.lexists(name) and next(find(name), None) is None]
+    if missing:
+        missing = [name or "(an empty name)" for name in missing]
+        raise UsageError(f"no such file or folder: {', '.join(missing)}")
 
 
 def judged(name: str) -> Found | Unusable | None:

@@ -4,11 +4,10 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from glob import glob
 from pathlib import Path
 from typing import Literal
 
@@ -241,22 +240,3 @@ def job_id(media: Media, task: str, options: Options, engine: str) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def gather(paths: Iterable[str], on_missing: Callable[[str], None]) -> Iterator[tuple[Path, str]]:
-    """The files behind what a user named, each with the name it goes by: files, folders (recursively) and globs."""
-    for given in paths:
-        root = Path(given)
-        if not given:
-            on_missing("(an empty name)")
-        elif root.is_file():
-            yield root, given
-        elif root.is_dir():
-            for file in sorted(root.rglob("*")):
-                if file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts):
-                    yield file, str(file)
-        else:
-            matches = [match for match in sorted(glob(given, recursive=True)) if Path(match).is_file()]
-            if not matches:
-                on_missing(given)
-            yield from ((Path(match), match) for match in matches)

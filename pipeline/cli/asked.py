@@ -8,7 +8,7 @@ from pipeline import finding, manifest, tasks
 from pipeline.cli.connect import local_mode
 from pipeline.cli.submitting import Order
 from pipeline.errors import UsageError
-from pipeline.finding import Unusable
+from pipeline.finding import Unusable, refuse_missing
 from pipeline.job import Options
 from pipeline.planning.look import Asked
 from pipeline.planning.remote import Remote, listed
@@ -31,9 +31,7 @@ class Asking:
     def named(self, paths: Iterable[str]) -> Iterator[Asked]:
         """Raises UsageError, before the first one, that tells what was not found."""
         given = list(paths)
-        missing = [path or "(an empty name)" for path in given if not self._is_there(path)]
-        if missing:
-            raise UsageError(f"no such file or folder: {', '.join(missing)}")
+        refuse_missing(path for path in given if not path.startswith(_REMOTE))
         for path in given:
             yield from self._behind(path, self._order.task, self._order.options)
 
@@ -71,9 +69,6 @@ class Asking:
         except UsageError as error:
             return str(error)
         return None
-
-    def _is_there(self, path: str) -> bool:
-        return path.startswith(_REMOTE) or next(finding.find(path), None) is not None
 
     def _behind(self, path: str, task: str, options: Options) -> Iterator[Asked]:
         if path.startswith(_REMOTE):

@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline import engines
 from pipeline.cli import BROKEN_WORLD
 from pipeline.cli.submitting import Order, accepted, submit_each
+from pipeline.finding import Found, Unusable
 from pipeline.inprocess import Mill
 from pipeline.job import Result
 from pipeline.ledger import MemoryLedger
@@ -24,7 +24,7 @@ from pipeline.store import DirectoryStore
 
 
 def run_here(
-    settings: Settings, files: list[tuple[Path, str]], order: Order, *, json: bool
+    settings: Settings, files: list[Found | Unusable], order: Order, *, json: bool
 ) -> tuple[list[Result], Producer, int]:
     """Do the work on files without Redis, S3 or workers. Raises WorldError when the engine or ffmpeg is missing."""
     store = DirectoryStore(settings.data_dir / "bucket")

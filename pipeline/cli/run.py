@@ -26,6 +26,7 @@ from pipeline.cli.options import (
 from pipeline.cli.saving import save
 from pipeline.cli.submitting import Order, accepted, chosen_files, submit_each
 from pipeline.cli.waiting import wait
+from pipeline.finding import Found, Unusable
 from pipeline.job import Result
 from pipeline.producer import refuse_task
 from pipeline.settings import Settings
@@ -102,7 +103,7 @@ def up(json: Json = False, data_dir: DataDir = None) -> None:
 
 def _run_fleet(
     settings: Settings,
-    files: list[tuple[Path, str]],
+    files: list[Found | Unusable],
     order: Order,
     folder: Path,
     console: Console,

@@ -1,13 +1,13 @@
 """From what a user named to jobs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.cli import show
 from pipeline.errors import PermanentError, UsageError
+from pipeline.finding import Found, Unusable, find_all
 from pipeline.job import Job, Options
-from pipeline.producer import Producer, gather
+from pipeline.producer import Producer
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,9 @@ class Refused:
     reason: str
 
 
-def chosen_files(paths: Iterable[str]) -> list[tuple[Path, str]]:
-    """The files that a user named. Raises UsageError that tells what was not found."""
-    missing: list[str] = []
-    files = list(gather(paths, missing.append))
-    if missing:
-        raise UsageError(f"no such file or folder: {', '.join(missing)}")
+def chosen_files(paths: Sequence[str]) -> list[Found | Unusable]:
+    """What a user named. Raises UsageError that tells what was not found."""
+    files = find_all(paths)
     if not files:
         raise UsageError("there are no files in what was named")
     return files
@@ -38,13 +35,16 @@ class Order:
     force: bool = False
 
 
-def submit_each(producer: Producer, files: Iterable[tuple[Path, str]], order: Order) -> Iterator[Job | Refused]:
+def submit_each(producer: Producer, files: Iterable[Found | Unusable], order: Order) -> Iterator[Job | Refused]:
     """Submit files one by one; one that cannot be read stops no other."""
-    for path, name in files:
+    for file in files:
+        if isinstance(file, Unusable):
+            yield Refused(file.name, file.reason)
+            continue
         try:
-            yield producer.submit(path, name, order.options, task=order.task, force=order.force)
+            yield producer.submit(file.path, file.name, order.options, task=order.task, force=order.force)
         except PermanentError as error:
-            yield Refused(name, error.reason)
+            yield Refused(file.name, error.reason)
 
 
 def accepted(submitted: Iterable[Job | Refused], *, json: bool) -> tuple[list[str], int]:

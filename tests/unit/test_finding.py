@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.finding import Found, Unusable, find
+from pipeline.errors import UsageError
+from pipeline.finding import Found, Unusable, find, find_all
 
 
 @pytest.fixture
@@ -33,6 +34,14 @@ def test_a_folder_is_taken_whole_in_order_of_names_without_what_is_hidden(archiv
 def test_a_glob_gives_files_and_no_folders(archive: Path) -> None:
     assert list(told(archive, archive / "*")) == ["a.mp3"]
     assert list(told(archive, archive / "**/*.mp3")) == ["a.mp3", "b/1.mp3", "b/2.mp3", "c/deep/3.mp3"]
+
+
+def test_several_names_are_found_in_their_order_or_refused_with_all_that_is_missing(archive: Path) -> None:
+    (archive / "empty").mkdir()
+    named = [str(archive / name) for name in ("c", "a.mp3", "empty")]
+    assert [os.path.relpath(one.name, archive) for one in find_all(named)] == ["c/deep/3.mp3", "a.mp3"]
+    with pytest.raises(UsageError, match=r"no such file or folder: gone\.wav, \(an empty name\), \*\.none"):
+        find_all([*named, "gone.wav", "", "*.none"])
 
 
 def test_what_is_not_there_gives_nothing(archive: Path) -> None:

@@ -8,7 +8,7 @@ from pipeline import keys
 from pipeline.errors import PermanentError, TransientError, UsageError
 from pipeline.job import Failure, Options, Work
 from pipeline.ledger import MemoryLedger
-from pipeline.producer import Producer, gather, refuse_task
+from pipeline.producer import Producer, refuse_task
 from pipeline.settings import Engine, Settings, Steward
 from pipeline.stages import Ports
 from pipeline.stages.completion import due, survey
@@ -190,17 +190,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused(shop: Shop, monkeypatch
     with pytest.raises(PermanentError, match="changed"):
         shop.submit()
     assert shop.store.objects == {}
-
-
-def test_files_folders_and_globs_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.wav", "sub/b.mp3", "sub/deep/c.mp3", "sub/.hidden/d.mp3", "sub/.e"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    missing: list[str] = []
-    names = [name for _, name in gather(["a.wav", "sub", "sub/**/*.mp3", "nothing*", "gone.wav"], missing.append)]
-    assert names == ["a.wav", "sub/b.mp3", "sub/deep/c.mp3", "sub/b.mp3", "sub/deep/c.mp3"]
-    assert missing == ["nothing*", "gone.wav"]
 
 
 def test_a_task_or_a_size_that_the_engine_does_not_have_is_refused_before_anything_is_stored() -> None:
