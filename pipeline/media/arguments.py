@@ -21,6 +21,10 @@ RESAMPLERS: dict[str, dict[str, Any]] = {
     "swr": {"filter_size": 128, "cutoff": 0.97},
 }
 
+#: Of resampled sound that ffmpeg handles at once. What it holds is lost where the sound of a file changes its rate or
+#: its channels: no more than 0.128 s.
+_FRAME_SAMPLES = 2048
+
 #: Formats whose clock ffmpeg starts at the first stream *in use*: video must be read along, or late sound comes early.
 _CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
 #: Formats that write the times of some frames only; the others follow from the frames before them, so that none of
@@ -96,8 +100,16 @@ def _heard(media: Any, asked: Sound, target: str, start: float | None = None) ->
     sound = media[f"a:{asked.stream}"]
     if start is not None:
         sound = sound.filter("asetpts", f"PTS-{start:.6f}/TB")
-    sound = sound.filter("aresample", **{"async": 1, "first_pts": 0})
+    filled = {"async": 1, "first_pts": 0}
+    if asked.channels == 1:
+        # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
+        sound = sound.filter("aresample", **filled, rematrix_maxval=1)
+        sound = sound.filter("aformat", sample_fmts="fltp", channel_layouts="mono")
+    else:
+        sound = sound.filter("aresample", **filled)
     sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[asked.resampler])
+    # ffmpeg hands each frame, 26 ms of sound, from thread to thread: after this there are few of them.
+    sound = sound.filter("asetnsamples", n=_FRAME_SAMPLES, p=0)
     # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
     return sound.output(target, format="s16le", ac=asked.channels, flush_packets=0)
 

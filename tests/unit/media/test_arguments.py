@@ -41,6 +41,18 @@ def test_the_sound_that_is_asked_for_is_cut_out_by_ffmpeg() -> None:
     assert "-nostdin" in argv
 
 
+def test_channels_are_mixed_before_they_are_resampled_and_kept_where_each_is_wanted() -> None:
+    mixed, split = (
+        arguments.decode(
+            BINARY, Path("/cache/abc"), "mov", 0.0, 9.0, asked=arguments.Sound(resampler="soxr", channels=channels)
+        )
+        for channels in (1, 2)
+    )
+    filters = mixed[mixed.index("-filter_complex") + 1]
+    assert 0 < filters.index("rematrix_maxval=1") < filters.index("channel_layouts=mono") < filters.index("soxr")
+    assert "mono" not in split[split.index("-filter_complex") + 1]
+
+
 def test_the_start_of_a_file_is_read_without_a_seek() -> None:
     argv = arguments.decode(BINARY, Path("/cache/abc"), "mov", 0.0, 30.1, asked=arguments.Sound(resampler="soxr"))
     assert "-ss" not in argv
