@@ -1,7 +1,7 @@
 """The ports of a process of the fleet: its own connections to the object store, the ledger and the queue."""
 
 from pipeline.broker import Queues
-from pipeline.ledger import RedisLedger
+from pipeline.redis_ledger import RedisLedger
 from pipeline.settings import Settings
 from pipeline.stages import Ports
 from pipeline.store import open_store

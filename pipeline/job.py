@@ -38,12 +38,18 @@ class Record(BaseModel):
 
 
 class Media(Record):
-    """One input file, already in the object store."""
+    """One input file in an object store: ours, or `s3://bucket/key`, where somebody else put it."""
 
     name: str  #: as the user named it; shown to people, never used as a path or a key
-    key: str  #: where its bytes lie in the bucket
-    sha256: str
-    size: int  #: bytes
+    key: str  #: where its bytes lie: a key in our bucket, or an s3:// address
+    sha256: str | None = None  #: None for what lies elsewhere: nobody has read all of it yet
+    etag: str | None = None  #: of what lies elsewhere: the store's own mark of these bytes
+    size: int = 0  #: bytes
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal bytes, as far as anybody can tell before they are read."""
+        return self.sha256 or f"{self.etag or self.key}-{self.size}"
 
 
 class Options(Record):
@@ -61,15 +67,30 @@ class Options(Record):
     variant: str | None = None  #: size of the model, or `auto`; None: the whole of it
 
 
+#: How soon people want it: somebody waits for it, the usual, an archive.
+Priority = Literal["interactive", "normal", "bulk"]
+
+
 class Job(Record):
-    """One media item, one task, its options. Accepted once its `job.json` is in the bucket."""
+    """One media item, one task, its options. Accepted once it lies under `open/`, or in a collection's shard."""
 
     id: str
+    tenant: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")  #: whose it is; nothing is shared between them
+    priority: Priority = "normal"
+    deadline: datetime | None = None  #: when it should be done
+    collection: str | None = None  #: the first one that it came with
     task: str = Field("transcribe", pattern=r"^[a-z]+$")  #: one of the files in `tasks/`
     media: Media
     options: Options = Options()
     engine: str  #: engine and model asked for, as `name:model`; part of the job's identity
-    submitted_at: datetime
+    submitted_at: datetime | None = None
+
+    @property
+    def lasting(self) -> Self:
+        """What decides its result, without who asked for it and when: the same work gives the same bytes."""
+        return self.model_copy(
+            update={"submitted_at": None, "priority": "normal", "deadline": None, "collection": None}
+        )
 
 
 class Failure(Record):
@@ -187,6 +208,7 @@ class Windows(Record):
     media: MediaInfo
     kinds: tuple[Kind, ...] = ("sound",)  #: of the segments that the media is cut into
     limits: SegmentLimits = SegmentLimits()
+    sha256: str | None = None  #: of the media, where the job did not know it
     frames: str = "fps=1.0"  #: which frames of a video are looked at
     windows: tuple[Window, ...]
     #: When the answers are put together and asked about again, until one is left: never, if there are several, always.
@@ -275,7 +297,7 @@ class TextSegment(Record):
 
 class ResultMedia(Record):
     name: str
-    sha256: str
+    sha256: str | None
     size: int  #: bytes
     duration: Seconds | None  #: of what was decoded
     info: MediaInfo | None
@@ -287,7 +309,7 @@ class Provenance(Record):
     reelmill: str
     engine_asked: str
     origins: tuple[Origin, ...]
-    input_sha256: str
+    input_sha256: str | None
     attempts: int  #: most tries that any part of the job took
     model_output: Literal[True] = True
 
@@ -305,12 +327,16 @@ class Result(Record):
     folded: bool = False
     segments: tuple[TextSegment, ...]
     outputs: dict[str, str]  #: format name -> key in the bucket
+    asked: Job  #: what was to be done
     failures: tuple[Failure, ...] = ()
     provenance: Provenance
 
 
 class Work(Record):
-    """One message: which piece of which job is due. The only thing that is ever put on a queue."""
+    """One message: which piece of which job is due. The only thing that is ever put on a queue.
+
+    `infer` without numbers: the job is one segment, and its answer is the result.
+    """
 
     stage: Stage
     job: str

@@ -7,19 +7,16 @@ OPEN = "open/"
 QUARANTINE = "quarantine/"
 
 
-def media(sha256: str) -> str:
-    return f"media/{sha256}"
+def media(tenant: str, sha256: str) -> str:
+    return f"media/{tenant}/{sha256}"
 
 
 def job_prefix(job: str) -> str:
     return f"{JOBS}{job}/"
 
 
-def job(job: str) -> str:
-    return f"{job_prefix(job)}job.json"
-
-
-def open_marker(job: str) -> str:
+def open_job(job: str) -> str:
+    """The job itself, until it has ended."""
     return f"{OPEN}{job}"
 
 
@@ -38,6 +35,11 @@ def plan(job: str, window: int) -> str:
 def segment(job: str, window: int, index: int) -> str:
     """What `pipeline/payload.py` packs: sound, frames or text."""
     return f"{job_prefix(job)}segments/{window:05d}-{index:05d}.bin"
+
+
+def whole(job: str) -> str:
+    """A job that is one segment: its media, its windows and its plan in one object."""
+    return f"{job_prefix(job)}whole.bin"
 
 
 def answers_of(job: str, window: int) -> str:
@@ -75,6 +77,8 @@ def outcome(work: Work) -> str:
             return plan(work.job, work.window)
         case "infer" if work.window is not None and work.index is not None:
             return answer(work.job, work.window, work.index)
+        case "infer" if work.window is None and work.index is None:
+            return result(work.job)
         case "finish":
             return result(work.job)
     raise ValueError(f"incomplete work: {work!r}")

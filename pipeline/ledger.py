@@ -1,34 +1,35 @@
 """Live state that may be lost at any second: leases, tries, progress. Correctness never rests on it.
 
-One contract, two ledgers: Redis for the fleet, memory for one process.
+One contract, two ledgers: memory for one process (here), Redis for the fleet (`redis_ledger`).
 """
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Protocol, cast
-from uuid import uuid4
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
 
-import redis
-
-from pipeline.errors import TransientError
 from pipeline.job import Work
-from pipeline.settings import Settings
 
-#: Seconds after which the ledger forgets a job nobody touches.
-FORGET_SECONDS = 14 * 24 * 3600
-#: First and longest wait before work that met an outage is sent again, seconds; doubled each time.
-BACKOFF_SECONDS = (2, 120)
+#: What `start` tells instead of a number of tries: somebody alive works on it, or it was done before.
+Taken = Literal["held", "ended"]
+ENDED: Taken = "ended"
+HELD: Taken = "held"
 
 
 class Ledger(Protocol):
     """Raises TransientError when the ledger is away."""
 
-    def hold(self, work: Work) -> bool:
-        """Take the lease on a piece of work. False: somebody alive has it."""
+    def start(self, work: Work, *, count: bool) -> int | Taken:
+        """Take the lease on a piece of work; gives how often it was begun before without being ended.
 
-    def release(self, work: Work) -> None: ...
+        `count`: this counts as begun.
+        """
+
+    def end(self, work: Work) -> None:
+        """Give the lease back: the work is done, and a second message about it is none."""
+
+    def release(self, work: Work) -> None:
+        """Give the lease back: the work is not done."""
 
     def held(self, works: Iterable[Work]) -> frozenset[str]:
         """Names of those with a live lease."""
@@ -45,19 +46,31 @@ class Ledger(Protocol):
     def restore(self, work: Work, tries: int) -> None:
         """Set the count back: an outage stopped the work, which is no try."""
 
-    def end(self, work: Work) -> None:
-        """Forget the tries: the work is done."""
-
     def postpone(self, work: Work) -> float:
         """Let the steward leave it alone for a while, longer each time; returns the seconds."""
 
     def postponed(self, works: Iterable[Work]) -> frozenset[str]: ...
 
-    def announce(self, work: Work) -> bool:
-        """Whether work is news, so that a stage sends it; the steward sends what was announced and then lost."""
+    def announce(self, works: Sequence[Work]) -> Sequence[Work]:
+        """Those works of one job that are news, so that a stage sends them; their windows now lack them."""
+
+    def expect(self, works: Sequence[Work]) -> None:
+        """What a job lacks, by the bucket: whatever was thought of these works before, they are to be done."""
+
+    def answered(self, work: Work, seconds: float) -> bool:
+        """A segment has its answer, and with it so many seconds of media are done; whether its window lacks no other.
+
+        A hint: only False may be wrong.
+        """
 
     def admit(self, job: str, most: int) -> bool:
         """Let a job in if fewer than `most` are in flight (or it is already in)."""
+
+    def in_flight(self) -> frozenset[str]:
+        """The jobs that were let in and have not ended."""
+
+    def dismiss(self, jobs: Iterable[str]) -> None:
+        """Take jobs that have ended out of those in flight."""
 
     def add(self, job: str, **amounts: float) -> None:
         """Add to a job's live figures."""
@@ -67,24 +80,48 @@ class Ledger(Protocol):
     def close_job(self, job: str) -> None:
         """Drop everything about a job that ended."""
 
+    def count(self, what: str, number: int = 1) -> None:
+        """Count something that happened to the mill, such as a repair."""
+
+    def counts(self) -> dict[str, int]: ...
+
+    def lead(self, office: str, who: str, seconds: float) -> bool:
+        """Whether `who` holds an office that one alone should hold, for so many seconds from now."""
+
+    def is_blank(self) -> bool:
+        """Whether everything was forgotten since this was asked last (or never anything known)."""
+
 
 class MemoryLedger:
     """The ledger of a mill that runs in one process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._leases: set[str] = set()
-        self._tries: dict[str, int] = defaultdict(int)
+        self._states: dict[str, dict[str, int | Literal["ended"]]] = defaultdict(dict)
+        self._lacking: dict[tuple[str, int | None], int] = defaultdict(int)
         self._in_flight: set[str] = set()
-        self._announced: dict[str, set[str]] = defaultdict(set)
         self._figures: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self._counts: dict[str, int] = defaultdict(int)
+        self._is_blank = True
 
-    def hold(self, work: Work) -> bool:
+    def start(self, work: Work, *, count: bool) -> int | Taken:
         with self._lock:
+            state = self._states[work.job].get(work.name, 0)
+            if state == "ended":
+                return ENDED
             if work.name in self._leases:
-                return False
+                return HELD
             self._leases.add(work.name)
-            return True
+            if count:
+                self._states[work.job][work.name] = state + 1
+            return state
+
+    def end(self, work: Work) -> None:
+        with self._lock:
+            self._leases.discard(work.name)
+            if work.job in self._states:
+                self._states[work.job][work.name] = "ended"
 
     def release(self, work: Work) -> None:
         with self._lock:
@@ -99,20 +136,18 @@ class MemoryLedger:
             return frozenset(job_of(name) for name in self._leases)
 
     def tries(self, work: Work) -> int:
-        return self._tries.get(work.name, 0)
+        with self._lock:
+            state = self._states[work.job].get(work.name, 0)
+            return 0 if state == "ended" else state
 
     def begin(self, works: Iterable[Work]) -> None:
         with self._lock:
             for work in works:
-                self._tries[work.name] += 1
+                self._states[work.job][work.name] = self.tries(work) + 1
 
     def restore(self, work: Work, tries: int) -> None:
         with self._lock:
-            self._tries[work.name] = tries
-
-    def end(self, work: Work) -> None:
-        with self._lock:
-            self._tries.pop(work.name, None)
+            self._states[work.job][work.name] = tries
 
     def postpone(self, work: Work) -> float:
         del work
@@ -122,12 +157,31 @@ class MemoryLedger:
         del works
         return frozenset()
 
-    def announce(self, work: Work) -> bool:
+    def announce(self, works: Sequence[Work]) -> Sequence[Work]:
         with self._lock:
-            if work.name in self._announced[work.job]:
-                return False
-            self._announced[work.job].add(work.name)
-            return True
+            news = [work for work in dict.fromkeys(works) if work.name not in self._states[work.job]]
+            for work in news:
+                self._states[work.job][work.name] = 0
+                if is_segment(work):
+                    self._lacking[work.job, work.window] += 1
+            return news
+
+    def expect(self, works: Sequence[Work]) -> None:
+        with self._lock:
+            for work in works:
+                if self._states[work.job].get(work.name, "ended") == "ended":
+                    self._states[work.job][work.name] = 0
+            for place in {(work.job, work.window) for work in works if is_segment(work)}:
+                self._lacking[place] = sum(is_segment(work) and (work.job, work.window) == place for work in works)
+
+    def answered(self, work: Work, seconds: float) -> bool:
+        with self._lock:
+            place = work.job, work.window
+            if self._states[work.job].get(work.name) != "ended":
+                self._states[work.job][work.name] = "ended"
+                self._figures[work.job]["done"] += seconds
+                self._lacking[place] -= 1
+            return self._lacking[place] == 0
 
     def admit(self, job: str, most: int) -> bool:
         with self._lock:
@@ -135,6 +189,14 @@ class MemoryLedger:
                 self._in_flight.add(job)
                 return True
             return False
+
+    def in_flight(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._in_flight)
+
+    def dismiss(self, jobs: Iterable[str]) -> None:
+        with self._lock:
+            self._in_flight.difference_update(jobs)
 
     def add(self, job: str, **amounts: float) -> None:
         with self._lock:
@@ -148,173 +210,34 @@ class MemoryLedger:
     def close_job(self, job: str) -> None:
         with self._lock:
             self._in_flight.discard(job)
-            self._announced.pop(job, None)
-            for name in [name for name in self._tries if job_of(name) == job]:
-                del self._tries[name]
+            self._states.pop(job, None)
+            self._figures.pop(job, None)
+            for place in [place for place in self._lacking if place[0] == job]:
+                del self._lacking[place]
+
+    def count(self, what: str, number: int = 1) -> None:
+        with self._lock:
+            self._counts[what] += number
+
+    def counts(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)
+
+    def lead(self, office: str, who: str, seconds: float) -> bool:
+        del office, who, seconds
+        return True
+
+    def is_blank(self) -> bool:
+        with self._lock:
+            was_blank, self._is_blank = self._is_blank, False
+            return was_blank
+
+
+def is_segment(work: Work) -> bool:
+    """Whether it is one of a window's segments."""
+    return work.stage == "infer" and work.window is not None
 
 
 def job_of(name: str) -> str:
     """The job in a work's name."""
     return name.split(".")[1]
-
-
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
-_ADMIT = """
-if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
-if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('SADD', KEYS[1], ARGV[1])
-return 1
-"""
-
-
-class RedisLedger:
-    """The ledger of a fleet. Leases are renewed by a thread while this process lives."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._prefix = f"{settings.redis.namespace}:ledger:"
-        self._lease_ms = int(settings.steward.lease_seconds * 1000)
-        self._redis: redis.Redis = redis.Redis.from_url(
-            settings.redis.url.get_secret_value(), socket_timeout=10, socket_connect_timeout=5, decode_responses=True
-        )
-        self._mine: dict[str, str] = {}
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._renewer: threading.Thread | None = None
-
-    def hold(self, work: Work) -> bool:
-        token = uuid4().hex
-        key = self._lease(work.name)
-        with _away():
-            won = bool(self._redis.set(key, token, nx=True, px=self._lease_ms))
-        if won:
-            with self._lock:
-                self._mine[key] = token
-                if self._renewer is None:
-                    self._renewer = threading.Thread(target=self._renew_all, name="leases", daemon=True)
-                    self._renewer.start()
-        return won
-
-    def release(self, work: Work) -> None:
-        key = self._lease(work.name)
-        with self._lock:
-            token = self._mine.pop(key, "")
-        # A lease that cannot be given back runs out by itself.
-        with suppress(redis.RedisError):
-            self._redis.eval(_RELEASE, 1, key, token)
-
-    def held(self, works: Iterable[Work]) -> frozenset[str]:
-        return self._present(self._lease, works)
-
-    def busy_jobs(self) -> frozenset[str]:
-        prefix = self._lease("")
-        with _away():
-            keys = list(self._redis.scan_iter(match=f"{prefix}*", count=1000))
-        return frozenset(job_of(key.removeprefix(prefix)) for key in keys)
-
-    def tries(self, work: Work) -> int:
-        with _away():
-            return int(cast("str | None", self._redis.hget(self._tries(work.job), work.name)) or 0)
-
-    def begin(self, works: Iterable[Work]) -> None:
-        with _away(), self._redis.pipeline(transaction=False) as pipe:
-            for work in works:
-                pipe.hincrby(self._tries(work.job), work.name, 1)
-                pipe.expire(self._tries(work.job), FORGET_SECONDS)
-            pipe.execute()
-
-    def restore(self, work: Work, tries: int) -> None:
-        with _away():
-            self._redis.hset(self._tries(work.job), work.name, str(tries))
-
-    def end(self, work: Work) -> None:
-        with _away():
-            self._redis.hdel(self._tries(work.job), work.name)
-
-    def postpone(self, work: Work) -> float:
-        first, longest = BACKOFF_SECONDS
-        key = f"{self._prefix}outages:{work.name}"
-        with _away():
-            count = self._redis.incr(key)
-            seconds = min(first * 2.0 ** (count - 1), longest)
-            self._redis.expire(key, longest * 10)
-            self._redis.set(self._later(work.name), "1", px=int(seconds * 1000))
-        return seconds
-
-    def postponed(self, works: Iterable[Work]) -> frozenset[str]:
-        return self._present(self._later, works)
-
-    def announce(self, work: Work) -> bool:
-        key = self._announced(work.job)
-        with _away(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.sadd(key, work.name)
-            pipe.expire(key, FORGET_SECONDS)
-            return bool(pipe.execute()[0])
-
-    def admit(self, job: str, most: int) -> bool:
-        with _away():
-            return bool(self._redis.eval(_ADMIT, 1, f"{self._prefix}in-flight", job, str(most)))
-
-    def add(self, job: str, **amounts: float) -> None:
-        key = f"{self._prefix}figures:{job}"
-        with _away(), self._redis.pipeline(transaction=False) as pipe:
-            for name, amount in amounts.items():
-                pipe.hincrbyfloat(key, name, amount)
-            pipe.expire(key, FORGET_SECONDS)
-            pipe.execute()
-
-    def figures(self, job: str) -> dict[str, float]:
-        with _away():
-            found = cast("dict[str, str]", self._redis.hgetall(f"{self._prefix}figures:{job}"))
-        return {name: float(amount) for name, amount in found.items()}
-
-    def close_job(self, job: str) -> None:
-        with _away(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.srem(f"{self._prefix}in-flight", job)
-            pipe.delete(self._tries(job), self._announced(job), f"{self._prefix}figures:{job}")
-            pipe.execute()
-
-    def close(self) -> None:
-        self._stopping.set()
-        self._redis.close()
-
-    def _lease(self, name: str) -> str:
-        return f"{self._prefix}lease:{name}"
-
-    def _later(self, name: str) -> str:
-        return f"{self._prefix}later:{name}"
-
-    def _announced(self, job: str) -> str:
-        return f"{self._prefix}announced:{job}"
-
-    def _tries(self, job: str) -> str:
-        return f"{self._prefix}tries:{job}"
-
-    def _present(self, key_of: Callable[[str], str], works: Iterable[Work]) -> frozenset[str]:
-        names = [work.name for work in works]
-        if not names:
-            return frozenset()
-        with _away():
-            values = cast("list[str | None]", self._redis.mget([key_of(name) for name in names]))
-        return frozenset(name for name, value in zip(names, values, strict=True) if value is not None)
-
-    def _renew_all(self) -> None:
-        while not self._stopping.wait(self._lease_ms / 3000):
-            with self._lock:
-                mine = list(self._mine.items())
-            if not mine:
-                continue
-            # A lease that cannot be renewed only means that the work may be done twice.
-            with suppress(redis.RedisError), self._redis.pipeline(transaction=False) as pipe:
-                for key, token in mine:
-                    pipe.eval(_RENEW, 1, key, token, str(self._lease_ms))
-                pipe.execute()
-
-
-@contextmanager
-def _away() -> Iterator[None]:
-    """Turn any Redis error into a TransientError."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise TransientError("Redis cannot be reached", str(error)) from error

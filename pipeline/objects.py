@@ -4,6 +4,7 @@ Knows nothing of jobs: keys are opaque paths of at most 1024 bytes, and no key m
 """
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from typing import Protocol
 from pipeline.errors import MissingObjectError, ReelmillError, TransientError, WorldError
 
 CHECKS = "checks/"
+REMOTE = "s3://"
 MAX_KEY_BYTES = 1024
 ABSENT = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -43,11 +45,14 @@ class ObjectStore(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; keys that are not there do not matter."""
 
-    def upload(self, key: str, source: Path) -> None:
-        """Store a file of any size under a key derived from its content (writing it twice is harmless)."""
+    def upload(self, key: str, source: Path) -> bool:
+        """Store a file of any size under a key derived from its content (writing it twice is harmless).
+
+        False: it was there before.
+        """
 
     def download(self, key: str, target: Path) -> None:
-        """Write the object to a file that appears whole or not at all."""
+        """Write an object, ours or that of an s3:// address, to a file that appears whole or not at all."""
 
     def address(self, key: str) -> str:
         """Where a person finds the object: an s3:// address or a path."""
@@ -94,15 +99,16 @@ class DirectoryStore:
             with _plain_errors(key):
                 self._path(key).unlink(missing_ok=True)
 
-    def upload(self, key: str, source: Path) -> None:
+    def upload(self, key: str, source: Path) -> bool:
         target, size = self._path(key), source.stat().st_size
         with _plain_errors(key):
             if target.is_file() and target.stat().st_size == size:
-                return
+                return False
             with appearing(target, self._growing) as partial:
                 shutil.copyfile(source, partial)
                 _sync(partial)
             _sync(target.parent)
+        return True
 
     def download(self, key: str, target: Path) -> None:
         with _plain_errors(key), appearing(target, target.parent) as partial:
@@ -133,6 +139,19 @@ def checked_prefix(prefix: str) -> str:
     if control or prefix.startswith((".", "/")) or ".." in parts or len(prefix.encode()) > MAX_KEY_BYTES:
         raise ValueError(f"bad object key {prefix!r}")
     return prefix
+
+
+def split_address(key: str) -> tuple[str, str] | None:
+    """Bucket and key of an s3:// address; None for a key of ours."""
+    if not key.startswith(REMOTE):
+        return None
+    bucket, _, name = key.removeprefix(REMOTE).partition("/")
+    return bucket, name
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def prove_create_only(store: ObjectStore, name: str) -> None:

@@ -1,7 +1,7 @@
 """What lies in the bucket for one segment: sound, frames or text, in one object that says what it is.
 
 The object is a line of JSON that tells the parts and their lengths, then the parts themselves, one behind the other.
-Equal payloads give equal bytes.
+The line also holds the job, so that answering needs no other object. Equal parcels give equal bytes.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from pydantic import ValidationError
 
 from pipeline.errors import PermanentError
-from pipeline.job import SAMPLE_RATE, Kind, Record, Seconds
+from pipeline.job import SAMPLE_RATE, Job, Kind, Plan, Record, Seconds, Windows
 
 BYTES_PER_SECOND = 2 * SAMPLE_RATE  # s16
 
@@ -49,7 +49,20 @@ class Piece:
     channel: int | None = None  #: see `Segment`
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A payload, and all that must be known to answer it."""
+
+    payload: Payload
+    job: Job
+    windows: Windows | None = None  #: of a job that is this one segment, with its plan
+    plan: Plan | None = None
+
+
 class _Head(Record):
+    job: Job
+    windows: Windows | None
+    plan: Plan | None
     kind: Kind
     pcm: int
     times: tuple[float, ...]
@@ -58,10 +71,14 @@ class _Head(Record):
     covers: float
 
 
-def pack(payload: Payload) -> bytes:
-    """The object that stands for a payload."""
+def pack(parcel: Parcel) -> bytes:
+    """The object that stands for a parcel."""
+    payload = parcel.payload
     text = payload.text.encode()
     head = _Head(
+        job=parcel.job,
+        windows=parcel.windows,
+        plan=parcel.plan,
         kind=payload.kind,
         pcm=len(payload.pcm),
         times=tuple(frame.time for frame in payload.frames),
@@ -73,8 +90,8 @@ def pack(payload: Payload) -> bytes:
     return b"".join((head.model_dump_json().encode(), b"\n", payload.pcm, images, text))
 
 
-def unpack(data: bytes) -> Payload:
-    """The payload of an object. Raises PermanentError when the object is damaged."""
+def unpack(data: bytes) -> Parcel:
+    """The parcel in an object. Raises PermanentError when the object is damaged."""
     line, _, body = data.partition(b"\n")
     try:
         head = _Head.model_validate_json(line)
@@ -85,4 +102,5 @@ def unpack(data: bytes) -> Payload:
         raise PermanentError("the segment in the object store is damaged", f"{len(body)} bytes, not {ends[-1]}")
     pcm, *images, text = (body[start:end] for start, end in pairwise(ends))
     frames = tuple(Frame(time, image) for time, image in zip(head.times, images, strict=True))
-    return Payload(kind=head.kind, pcm=pcm, frames=frames, text=text.decode(), covers=head.covers)
+    payload = Payload(kind=head.kind, pcm=pcm, frames=frames, text=text.decode(), covers=head.covers)
+    return Parcel(payload, head.job, head.windows, head.plan)

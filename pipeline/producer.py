@@ -1,8 +1,5 @@
 """What a producer does: submit media, cancel, retry, and look at how jobs stand."""
 
-import base64
-import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +10,14 @@ from typing import Literal
 
 from pipeline import engines, keys, tasks
 from pipeline.errors import MissingObjectError, PermanentError, TransientError, UsageError
+from pipeline.identity import NORMAL, Asked, new_job
 from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Windows, Work
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
-from pipeline.stages.completion import Survey, survey
+from pipeline.stages.completion import Survey, due, read_job, survey
 from pipeline.stages.finish import outputs
+from pipeline.store import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -48,70 +47,72 @@ class Producer:
         self._most_in_flight = settings.steward.jobs_in_flight
         self._engine = settings.engine
 
-    def submit(self, path: Path, name: str, options: Options, *, task: str = "transcribe", force: bool = False) -> Job:
+    def submit(
+        self,
+        path: Path,
+        name: str,
+        options: Options,
+        *,
+        task: str = "transcribe",
+        force: bool = False,
+        asked: Asked = NORMAL,
+    ) -> Job:
         """Accept one file as a job, or find that it was accepted before.
 
-        The job's id is derived from its name, content, task and options. Submitting again what is done changes
-        nothing; what failed or was cancelled is tried again; `force` does everything anew. Raises PermanentError when
-        the file cannot be read, UsageError when the task lacks an option or the engine cannot do it.
+        The job's id is derived from its tenant, content, task, options and engine: one recording under two names is
+        one job. Submitting again what is done changes nothing; what failed or was cancelled is tried again; `force`
+        does everything anew. Raises PermanentError when the file cannot be read, UsageError when the task lacks an
+        option or the engine cannot do it.
         """
         tasks.check(task, options)
         refuse_task(task, options, self._engine)
-        try:
-            media = self._upload(path, name)
-        except OSError as error:
-            raise PermanentError(f"the file cannot be read: {error.strerror}") from error
-        engine = asked_engine(self._engine)
-        job = Job(
-            id=job_id(media, task, options, engine),
-            task=task,
-            media=media,
-            options=options,
-            engine=engine,
-            submitted_at=datetime.now(UTC),
-        )
-        if not self._store.create(keys.job(job.id), job.to_bytes()) and self._store.exists(keys.result(job.id)):
+        media, is_new = self.upload(path, name, asked.tenant)
+        job = new_job(media, task, options, asked_engine(self._engine), asked)
+        if not is_new and self._store.exists(keys.result(job.id)):
             if force:
                 self.retry(job.id, everything=True)
             elif self.result(job.id).status != "done":
                 self.retry(job.id)
             return job
-        self._open(job.id)
+        self._open(job)
         return job
 
     def retry(self, job: str, *, everything: bool = False) -> None:
         """Take back a job's failures (or all it has) and open it again. Raises UsageError while it is still open."""
+        asked = self.result(job).asked
         seen = survey(self._store, job)
-        if not seen.accepted:
-            raise UsageError(f"there is no job {job}")
-        if not seen.finished and self._store.exists(keys.open_marker(job)):
-            raise UsageError(f"job {job} has not ended yet")
-        # Whoever stops here half way can ask again: the job is then neither open nor ended.
+        # As long as its result is there, nobody works on it; and its record is always in one of two places.
         self._store.delete(self._taken_back(seen, everything=everything))
-        self._ports.ledger.close_job(job)
-        self._open(job)
+        with _without_redis():
+            self._ports.ledger.close_job(job)
+        asked = asked.model_copy(update={"submitted_at": datetime.now(UTC)})
+        self._store.create(keys.open_job(job), asked.to_bytes())
+        self._store.delete([keys.result(job)])
+        self._open(asked)
 
     def cancel(self, job: str) -> None:
         """End a job early. Answers it already has are kept in its result."""
-        if not self._store.exists(keys.job(job)):
-            raise UsageError(f"there is no job {job}")
         if self._store.exists(keys.result(job)):
             raise UsageError(f"job {job} has already ended")
+        self.job(job)
         self._store.create(keys.cancelled(job), b"{}\n")
         with _without_redis():
             self._ports.send(Work(stage="finish", job=job))
 
     def jobs(self) -> list[str]:
-        """Ids of all jobs in the bucket."""
+        """Ids of all jobs in the bucket: those that have ended and those that are open."""
         found = (key.removeprefix(keys.JOBS).split("/") for key in self._store.list(keys.JOBS))
-        return [parts[0] for parts in found if parts[1:] == ["job.json"]]
+        return sorted({parts[0] for parts in found if parts[1:] == ["result.json"]} | self.open_jobs())
 
     def open_jobs(self) -> frozenset[str]:
         return frozenset(key.removeprefix(keys.OPEN) for key in self._store.list(keys.OPEN))
 
     def job(self, job: str) -> Job:
+        found = read_job(self._ports, job)
+        if found is not None:
+            return found
         try:
-            return Job.from_bytes(self._store.get(keys.job(job)))
+            return Result.from_bytes(self._store.get(keys.result(job))).asked
         except MissingObjectError as error:
             raise UsageError(f"there is no job {job}") from error
 
@@ -131,11 +132,11 @@ class Producer:
             return Standing(job, name, result.status, seconds, seconds, error=result.error)
         figures = self.figures(job)
         seen = survey(self._store, job)
-        num_segments = sum(len(plan.segments) for plan in seen.planned.values() if isinstance(plan, Plan))
+        num_segments = sum(len(plan.segments) for plan in seen.planned.values() if isinstance(plan, Plan)) + seen.whole
         return Standing(
             job,
             name,
-            "waiting" if seen.prepared is None else "running",
+            "waiting" if seen.prepared is None and not seen.whole else "running",
             figures.get("done", 0.0),
             figures.get("seconds"),
             num_segments,
@@ -161,29 +162,35 @@ class Producer:
         for key in self._store.list(keys.QUARANTINE):
             yield Result.from_bytes(self._store.get(key))
 
-    def _open(self, job: str) -> None:
-        self._store.create(keys.open_marker(job), b"")
+    def _open(self, job: Job) -> None:
+        self._store.create(keys.open_job(job.id), job.to_bytes())
         with _without_redis():
-            if self._ports.ledger.admit(job, self._most_in_flight):
-                self._ports.send(Work(stage="prepare", job=job))
+            if self._ports.ledger.admit(job.id, self._most_in_flight):
+                start(job.id, self._ports)
 
-    def _upload(self, path: Path, name: str) -> Media:
-        before = path.stat()
-        sha256 = file_sha256(path)
-        key = keys.media(sha256)
-        is_new = not self._store.exists(key)
-        self._store.upload(key, path)
-        after = path.stat()
+    def upload(self, path: Path, name: str, tenant: str) -> tuple[Media, bool]:
+        """Put a file into the bucket; whether its tenant had none of these bytes there before.
+
+        Raises PermanentError when it cannot be read.
+        """
+        try:
+            before = path.stat()
+            sha256 = file_sha256(path)
+            key = keys.media(tenant, sha256)
+            is_new = self._store.upload(key, path)
+            after = path.stat()
+        except OSError as error:
+            raise PermanentError(f"the file cannot be read: {error.strerror}") from error
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             if is_new:
                 self._store.delete([key])
             raise PermanentError("the file changed while it was read")
-        return Media(name=name, key=key, sha256=sha256, size=after.st_size)
+        return Media(name=name, key=key, sha256=sha256, size=after.st_size), is_new
 
     def _taken_back(self, seen: Survey, *, everything: bool) -> Iterator[str]:
-        yield from (keys.cancelled(seen.job), keys.quarantine(seen.job))
+        yield from (keys.cancelled(seen.job), keys.quarantine(seen.job), keys.whole(seen.job))
         brought = seen.prepared.media if everything and isinstance(seen.prepared, Windows) else None
-        yield from outputs(seen.job, brought).values()
+        yield from (key for key in outputs(seen.job, brought).values() if key != keys.result(seen.job))
         if everything or isinstance(seen.prepared, Failure):
             yield keys.windows(seen.job)
         num_windows = len(seen.prepared.windows) if isinstance(seen.prepared, Windows) else 0
@@ -224,19 +231,7 @@ def refuse_task(task: str, options: Options, settings: EngineSettings) -> None:
         )
 
 
-def job_id(media: Media, task: str, options: Options, engine: str) -> str:
-    """The same name, bytes, task, options and engine are the same job."""
-    identity = {
-        "name": media.name,
-        "sha256": media.sha256,
-        "task": task,
-        "options": options.model_dump(exclude_defaults=True),
-        "engine": engine,
-    }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
-    return "j" + base64.b32encode(digest[:15]).decode().lower()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def start(job: str, ports: Ports) -> None:
+    """Send what a job needs first: of one that was retried, only what it lacks."""
+    for work in ports.ledger.announce(due(survey(ports.store, job), ports.windows_ahead)):
+        ports.send(work)

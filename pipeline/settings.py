@@ -92,8 +92,9 @@ class Engine(Group):
 
 
 def asked_engine(engine: Engine) -> str:
-    """Engine, model and adapter asked for, as a job carries them."""
-    return ":".join(part for part in (engine.name, engine.model, engine.adapter) if part)
+    """Engine, model with its revision, and adapter asked for, as a job carries them."""
+    model = f"{engine.model}@{engine.revision}" if engine.revision else engine.model
+    return ":".join(part for part in (engine.name, model, engine.adapter) if part)
 
 
 class Workers(Group):
@@ -183,7 +184,7 @@ class Sandbox(Group):
 class Steward(Group):
     interval: float = Field(2, gt=0)
     """Seconds between two looks at the bucket."""
-    jobs_in_flight: int = Field(64, ge=1)
+    jobs_in_flight: int = Field(256, ge=1)
     """Jobs admitted to the queues at once; the others wait in the bucket."""
     lease_seconds: float = Field(15, gt=0)
     """A worker that has not renewed its lease for this long is taken for dead."""

@@ -27,11 +27,13 @@ from pipeline.objects import (
     checked,
     checked_prefix,
     disk_error,
+    file_sha256,
     prove_create_only,
+    split_address,
 )
 from pipeline.settings import S3
 
-__all__ = ["DirectoryStore", "ObjectStore", "S3Store", "open_store"]
+__all__ = ["DirectoryStore", "ObjectStore", "S3Store", "file_sha256", "open_store"]
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
@@ -42,6 +44,7 @@ CONFLICT_PAUSES = (0.05, 0.2, 0.8, 2)  # seconds after each try of a write that 
 CHUNK_BYTES = 1024 * 1024
 MIN_PART_BYTES = 16 * CHUNK_BYTES
 MAX_PARTS = 9_000  # S3 allows 10,000
+ONE_REQUEST_BYTES = 8 * CHUNK_BYTES
 
 CONFLICT, EXISTS = 409, 412  # HTTP
 MISSING = frozenset({"NoSuchKey", "NoSuchVersion"})
@@ -147,12 +150,23 @@ class S3Store:
             if error.code not in MISSING:
                 raise self._meaning(error.code, str(error.message), error.name or "")
 
-    def upload(self, key: str, source: Path) -> None:
+    def upload(self, key: str, source: Path) -> bool:
         size = source.stat().st_size
+        if size <= ONE_REQUEST_BYTES:  # in one request, which also tells whether it was there
+            status = self._put_new(checked(key), source.read_bytes(), "application/octet-stream")
+            if status != CONFLICT:
+                return status != EXISTS
         if self._size(key) == size:
-            return
+            return False
         with self._plain_errors(key):
             self._client.fput_object(self._bucket, key, str(source), part_size=_part_bytes(size))
+        return True
+
+    def mark(self, bucket: str, key: str) -> tuple[str, int]:
+        """The ETag and the size of an object that somebody else keeps. The key is not checked."""
+        with self._plain_errors(key):
+            found = self._client.stat_object(bucket, key)
+        return found.etag or "", found.size or 0
 
     def download(self, key: str, target: Path) -> None:
         with self._reading(key) as response, appearing(target, target.parent) as partial, partial.open("wb") as file:
@@ -193,8 +207,9 @@ class S3Store:
     @contextmanager
     def _reading(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
         """The open body of an object. Reading it raises when it ends before its Content-Length (urllib3 counts)."""
+        bucket, name = split_address(key) or (self._bucket, checked(key))
         with self._plain_errors(key):
-            response = self._client.get_object(self._bucket, checked(key))
+            response = self._client.get_object(bucket, name)
             try:
                 yield response
             finally:

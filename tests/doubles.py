@@ -56,8 +56,10 @@ class MemoryStore:
         for key in list(keys):
             self.objects.pop(key, None)
 
-    def upload(self, key: str, source: Path) -> None:
+    def upload(self, key: str, source: Path) -> bool:
+        is_new = key not in self.objects
         self.objects[key] = source.read_bytes()
+        return is_new
 
     def download(self, key: str, target: Path) -> None:
         target.write_bytes(self.get(key))
@@ -135,7 +137,7 @@ class FakeAnswerer:
 def a_job(name: str = "a.wav", number: int = 1) -> Job:
     return Job(
         id=f"j{number:024d}",
-        media=Media(name=name, key=keys.media("0" * 64), sha256="0" * 64, size=1),
+        media=Media(name=name, key=keys.media("default", "0" * 64), sha256="0" * 64, size=1),
         engine="fake:fake",
         submitted_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
@@ -143,5 +145,4 @@ def a_job(name: str = "a.wav", number: int = 1) -> Job:
 
 def accept(store: MemoryStore, job: Job) -> None:
     """What submit leaves in the bucket."""
-    store.create(keys.job(job.id), job.to_bytes())
-    store.create(keys.open_marker(job.id), b"")
+    store.create(keys.open_job(job.id), job.to_bytes())

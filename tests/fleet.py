@@ -14,8 +14,8 @@ import redis
 
 from pipeline.broker import Queues
 from pipeline.job import Options, Result
-from pipeline.ledger import RedisLedger
 from pipeline.producer import Producer
+from pipeline.redis_ledger import RedisLedger
 from pipeline.settings import Settings, child_environment
 from pipeline.stages import Ports
 from pipeline.store import open_store

@@ -19,7 +19,7 @@ from pipeline.errors import TransientError
 from pipeline.fleet import open_ports
 from pipeline.job import Work
 from pipeline.serving import Serving
-from pipeline.settings import Settings
+from pipeline.settings import Settings, asked_engine
 from pipeline.stages.attempt import attempt
 from pipeline.stages.infer import AGAIN, EngineAnswerer, gate, infer
 from workers.app import work_of, worker_app
@@ -51,9 +51,9 @@ def run(settings: Settings) -> None:
     serving = Serving(engine, before=count_tries, on_lost=end_process, elsewhere=QueueDepth(settings))
     origin = serving.start()
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
-    answerer = EngineAnswerer(serving, gate(settings.speech))
+    answerer = EngineAnswerer(serving, gate(settings.speech), asked_engine(settings.engine))
 
-    def infer_task(job: str, window: int, index: int) -> None:
+    def infer_task(job: str, window: int | None = None, index: int | None = None) -> None:
         work = work_of("infer", job, window, index)
         attempt(work, ports, partial(infer, work, ports, answerer), count=False)
 
@@ -87,6 +87,8 @@ class QueueDepth:
 
 def work_named(name: str) -> Work:
     """The infer work behind a request's id."""
-    _, job, numbers, *_ = name.split(".")
-    window, index = numbers.split("-")
+    _, job, *numbers = name.split(".")
+    if not numbers:
+        return Work(stage="infer", job=job)
+    window, index = numbers[0].split("-")
     return Work(stage="infer", job=job, window=int(window), index=int(index))

@@ -16,7 +16,7 @@ from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.sound.vad import detector
 from pipeline.producer import Producer
 from pipeline.serving import Serving
-from pipeline.settings import Settings
+from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
 from pipeline.stages.infer import EngineAnswerer, gate
 from pipeline.stages.source import MediaSource
@@ -44,7 +44,7 @@ def run_here(
     try:
         mill = Mill(
             source,
-            EngineAnswerer(serving, gate(settings.speech)),
+            EngineAnswerer(serving, gate(settings.speech), asked_engine(settings.engine)),
             infer_threads=settings.workers.infer_threads or 2 * engine.capabilities.max_batch,
         )
         ports = Ports(

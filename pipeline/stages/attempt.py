@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pipeline import keys
 from pipeline.errors import PermanentError, PipelineError, ResourceError, TransientError, WorldError
 from pipeline.job import Failure, Work
+from pipeline.ledger import ENDED, is_segment
 from pipeline.stages import Ports
 from pipeline.stages.completion import advance
-from pipeline.stages.finish import close_failed
+from pipeline.stages.finish import close_failed, conclude_failed
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +55,22 @@ def attempt(work: Work, ports: Ports, run: Callable[[int], None], *, count: bool
     Whatever goes wrong with the work ends in a Failure or is left to the steward. Raises TransientError only when
     not even that could be written down; then too the steward finds the work again.
     """
-    if not ports.ledger.hold(work):
-        return  # somebody alive works on it; should they die, the steward sends it again
+    tries = ports.ledger.start(work, count=count)
+    if isinstance(tries, str):
+        if tries == ENDED:  # perhaps by somebody who died before they could tell
+            advance(work.job, ports)
+        return  # should whoever works on it die, the steward sends it again
+    is_done = False
     try:
-        tries = ports.ledger.tries(work)
         if tries >= ports.max_attempts:
             fail(work, quarantined(tries), ports)
-            return
-        if count:
-            ports.ledger.begin([work])
-        run(tries)
-        ports.ledger.end(work)
+        else:
+            run(tries)
+        is_done = True
     except Exception as error:
-        _settle(work, _known(error), ports, tries)
+        is_done = _settle(work, _known(error), ports, tries)
     finally:
-        ports.ledger.release(work)
+        (ports.ledger.end if is_done else ports.ledger.release)(work)
 
 
 def _known(error: Exception) -> Exception:
@@ -77,12 +79,13 @@ def _known(error: Exception) -> Exception:
     return error
 
 
-def _settle(work: Work, error: Exception, ports: Ports, tries: int) -> None:
+def _settle(work: Work, error: Exception, ports: Ports, tries: int) -> bool:
+    """Do what an error leads to; whether the work is done with it."""
     match decide(error, tries + 1, ports.max_attempts):
         case Fail(failure):
             log.info("%s failed: %s", work.name, failure.reason)
             fail(work, failure, ports)
-            ports.ledger.end(work)
+            return True
         case Later(counted=True):
             if ports.ledger.tries(work) <= tries:
                 ports.ledger.begin([work])  # it failed before whoever counts had counted it
@@ -91,6 +94,7 @@ def _settle(work: Work, error: Exception, ports: Ports, tries: int) -> None:
             ports.ledger.restore(work, tries)
             seconds = ports.ledger.postpone(work)
             log.warning("%s met an outage, it is sent again in %.0f s: %s", work.name, seconds, error)
+    return False
 
 
 def fail(work: Work, failure: Failure, ports: Ports) -> None:
@@ -98,5 +102,10 @@ def fail(work: Work, failure: Failure, ports: Ports) -> None:
     if work.stage == "finish":
         close_failed(work.job, failure, ports)
         return
+    if work.stage == "infer" and work.window is None:
+        conclude_failed(work.job, failure, ports)
+        return
     ports.store.create(keys.outcome(work), failure.to_bytes())
+    if is_segment(work):
+        ports.ledger.answered(work, 0.0)
     advance(work.job, ports)

@@ -1,7 +1,11 @@
 """What a job still lacks, derived from the bucket alone: the rule by which every job ends.
 
 A job is complete when each window has a plan (or a failure) and each planned segment has an answer (or a failure).
-Nothing counts messages. A stage writes its own output first and looks second, so whoever writes last sees it all.
+Nothing counts messages. A stage writes its own output first and looks second, so whoever writes last sees it all. The
+ledger spares looks that would find nothing; where it has forgotten, the steward looks.
+
+A job of one window and one segment is shorter: its media, windows and plan are one object (`whole.bin`), and whoever
+answers it writes the result.
 """
 
 from collections.abc import Mapping
@@ -10,6 +14,7 @@ from dataclasses import dataclass, field
 from pipeline import keys
 from pipeline.errors import MissingObjectError
 from pipeline.job import PLANNED, PREPARED, Failure, Job, Plan, Windows, Work
+from pipeline.ledger import is_segment
 from pipeline.stages import Ports
 from pipeline.store import ObjectStore
 
@@ -21,9 +26,9 @@ class Survey:
     """What the bucket holds of one job."""
 
     job: str
-    accepted: bool = False
     cancelled: bool = False
     finished: bool = False
+    whole: bool = False
     prepared: Windows | Failure | None = None
     planned: Mapping[int, Plan | Failure] = field(default_factory=dict)
     payloads: frozenset[Place] = frozenset()
@@ -38,9 +43,9 @@ def survey(store: ObjectStore, job: str) -> Survey:
     prepared = keys.windows(job) in present
     return Survey(
         job=job,
-        accepted=keys.job(job) in present,
         cancelled=keys.cancelled(job) in present,
         finished=keys.result(job) in present,
+        whole=keys.whole(job) in present,
         prepared=PREPARED.validate_json(store.get(keys.windows(job))) if prepared else None,
         planned={
             keys.numbers(key)[0]: PLANNED.validate_json(store.get(key))
@@ -63,10 +68,12 @@ def due(seen: Survey, windows_ahead: int) -> tuple[Work, ...]:
     At most `windows_ahead` windows are cut but not yet answered, which bounds the temporary objects of a long file.
     """
     finish = (Work(stage="finish", job=seen.job),)
-    if not seen.accepted or seen.finished:
+    if seen.finished:
         return ()
     if seen.cancelled or isinstance(seen.prepared, Failure):
         return finish
+    if seen.whole:
+        return (Work(stage="infer", job=seen.job),)
     if seen.prepared is None:
         return (Work(stage="prepare", job=seen.job),)
     works: list[Work] = []
@@ -111,23 +118,19 @@ def _lacking(seen: Survey, window: int) -> list[Work]:
     return [Work(stage="infer", job=seen.job, window=window, index=segment.index) for segment in unanswered]
 
 
-def window_closed(job: str, window: int, ports: Ports) -> bool:
-    """Whether a window has a plan and all its answers. Ask only after writing one's own output."""
-    try:
-        plan = PLANNED.validate_json(ports.store.get(keys.plan(job, window)))
-    except MissingObjectError:
-        return False
-    if isinstance(plan, Failure):
-        return True
-    return sum(1 for _ in ports.store.list(keys.answers_of(job, window))) >= len(plan.segments)
-
-
 def advance(job: str, ports: Ports) -> None:
-    """Send what a job needs next, apart from segments, which the cut of their window sends."""
-    for work in due(survey(ports.store, job), ports.windows_ahead):
-        if work.stage != "infer" and ports.ledger.announce(work):
-            ports.send(work)
+    """Send what a job needs next, apart from the segments of a window, which whoever cut it sends."""
+    seen = survey(ports.store, job)
+    works = [work for work in due(seen, ports.windows_ahead) if not is_segment(work)]
+    if seen.finished and ports.store.exists(keys.open_job(job)):
+        works = [Work(stage="finish", job=job)]  # whoever finished it died before they had closed it
+    for work in ports.ledger.announce(works):
+        ports.send(work)
 
 
-def read_job(ports: Ports, job: str) -> Job:
-    return Job.from_bytes(ports.store.get(keys.job(job)))
+def read_job(ports: Ports, job: str) -> Job | None:
+    """A job that has not ended; None when it has."""
+    try:
+        return Job.from_bytes(ports.store.get(keys.open_job(job)))
+    except MissingObjectError:
+        return None

@@ -1,10 +1,11 @@
 """finish: join a job's answers into its result, write every format, clear up."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from pipeline import __version__, formats, keys
+from pipeline.errors import MissingObjectError, PermanentError
 from pipeline.job import (
     ANSWERED,
     Answer,
@@ -26,6 +27,7 @@ from pipeline.job import (
 )
 from pipeline.limits import within
 from pipeline.media.video.choice import parse
+from pipeline.payload import Parcel, unpack
 from pipeline.stages import Ports
 from pipeline.stages.captions import timeline
 from pipeline.stages.completion import Place, Survey, due, read_job, survey
@@ -39,16 +41,35 @@ def finish(work: Work, ports: Ports) -> None:
     """Write the result of a job that lacks nothing (or was cancelled); last, close it."""
     seen = survey(ports.store, work.job)
     if seen.finished:
-        close(work.job, seen, ports)
-        return
-    if due(seen, ports.windows_ahead) != (work,):
+        publish(Result.from_bytes(ports.store.get(keys.result(work.job))), ports)
+        close(work.job, _temporary(seen), ports)
         return
     job = read_job(ports, work.job)
-    result = assemble(job, seen, _read_answers(seen, ports))
-    for name in result.outputs.keys() & set(formats.TRANSCRIPTS):
-        ports.store.create(result.outputs[name], formats.render(name, result), formats.FORMATS[name].CONTENT_TYPE)
-    _store_result(result, ports)
-    close(work.job, seen, ports)
+    if job is None or due(seen, ports.windows_ahead) != (work,):
+        return
+    commit(assemble(job, seen, _read_answers(seen, ports)), ports)
+    close(work.job, _temporary(seen), ports)
+
+
+def conclude(parcel: Parcel, answer: Answer | Failure, ports: Ports) -> None:
+    """End a job that is one segment."""
+    job, window = parcel.job, 0
+    planned = {} if parcel.plan is None else {window: parcel.plan}
+    seen = Survey(job=job.id, whole=True, prepared=parcel.windows, planned=planned)
+    commit(assemble(job, seen, {(window, 0): answer}), ports)
+    close(job.id, [keys.whole(job.id)], ports)
+
+
+def conclude_failed(job: str, failure: Failure, ports: Ports) -> None:
+    """End a job that is one segment which cannot be answered."""
+    try:
+        parcel = unpack(ports.store.get(keys.whole(job)))
+    except MissingObjectError:
+        return  # it has ended
+    except PermanentError:  # damaged: nothing of it can be told but that
+        close_failed(job, failure, ports)
+        return
+    conclude(parcel, failure, ports)
 
 
 def _read_answers(seen: Survey, ports: Ports) -> Answers:
@@ -69,21 +90,49 @@ def _read_answers(seen: Survey, ports: Ports) -> Answers:
 
 def close_failed(job: str, failure: Failure, ports: Ports) -> None:
     """End a job whose finish itself cannot succeed: a bare failed result, its answers kept in the bucket."""
-    _store_result(bare_result(read_job(ports, job), failure), ports)
-    close(job, survey(ports.store, job), ports, keep_answers=True)
+    found = read_job(ports, job)
+    if found is not None:
+        commit(bare_result(found, failure), ports)
+    close(job, [], ports)
 
 
-def _store_result(result: Result, ports: Ports) -> None:
+def commit(result: Result, ports: Ports) -> None:
+    """Store a result, then what is made of it. Of two results the first one stands, with all its formats."""
+    rendered = _rendered(result)  # what cannot be written in some format must not be half delivered
+    if ports.store.create(keys.result(result.job), result.to_bytes()):
+        _publish(result, rendered, ports)
+    else:
+        publish(Result.from_bytes(ports.store.get(keys.result(result.job))), ports)
+
+
+def publish(result: Result, ports: Ports) -> None:
+    """Store what is made of a result."""
+    _publish(result, _rendered(result), ports)
+
+
+def _rendered(result: Result) -> dict[str, bytes]:
+    return {name: formats.render(name, result) for name in result.outputs if name in formats.TRANSCRIPTS}
+
+
+def _publish(result: Result, rendered: Mapping[str, bytes], ports: Ports) -> None:
+    for name, data in rendered.items():
+        ports.store.create(result.outputs[name], data, formats.FORMATS[name].CONTENT_TYPE)
     if result.failures:
         ports.store.create(keys.quarantine(result.job), result.to_bytes())
-    ports.store.create(keys.result(result.job), result.to_bytes())
 
 
-def close(job: str, seen: Survey, ports: Ports, *, keep_answers: bool = False) -> None:
-    """Remove what only served the work; the job stops being open last of all."""
-    if not keep_answers:
-        ports.store.delete(keys.segment(job, *place) for place in sorted(seen.payloads))
-    ports.store.delete([keys.open_marker(job)])
+def _temporary(seen: Survey) -> list[str]:
+    """What only served the work."""
+    whole = [keys.whole(seen.job)] if seen.whole else []
+    return whole + [keys.segment(seen.job, *place) for place in sorted(seen.payloads)]
+
+
+def close(job: str, temporary: Sequence[str], ports: Ports) -> None:
+    """Remove what only served the work, in one request where it is little; the job stops being open last of all."""
+    if len(temporary) > 1:
+        ports.store.delete(temporary)
+        temporary = []
+    ports.store.delete([*temporary, keys.open_job(job)])
     ports.ledger.close_job(job)
 
 
@@ -107,7 +156,8 @@ def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
         segments=segments,
         outputs=outputs(job.id, None if seen.prepared is None else seen.prepared.media),
         failures=failures,
-        provenance=_provenance(job, answered, failures),
+        asked=job.lasting,
+        provenance=_provenance(job, seen, answered, failures),
     )
 
 
@@ -129,7 +179,8 @@ def bare_result(job: Job, failure: Failure) -> Result:
         segments=(),
         outputs={"json": keys.result(job.id)},
         failures=(failure,),
-        provenance=_provenance(job, [], [failure]),
+        asked=job.lasting,
+        provenance=_provenance(job, None, [], [failure]),
     )
 
 
@@ -262,20 +313,28 @@ def _media(job: Job, seen: Survey | None) -> ResultMedia:
     plans = [plan for plan in seen.planned.values() if isinstance(plan, Plan)] if seen is not None else []
     return ResultMedia(
         name=job.media.name,
-        sha256=job.media.sha256,
+        sha256=_sha256(job, seen),
         size=job.media.size,
         duration=max((plan.end for plan in plans), default=None) if info is None or info.is_timed else None,
         info=info,
     )
 
 
-def _provenance(job: Job, answered: list[Answer], failures: list[Failure] | tuple[Failure, ...]) -> Provenance:
+def _sha256(job: Job, seen: Survey | None) -> str | None:
+    """Of the media: as it was submitted, or as it was found by whoever read it."""
+    read = seen.prepared.sha256 if seen is not None and isinstance(seen.prepared, Windows) else None
+    return job.media.sha256 or read
+
+
+def _provenance(
+    job: Job, seen: Survey | None, answered: list[Answer], failures: list[Failure] | tuple[Failure, ...]
+) -> Provenance:
     origins: dict[str, Origin] = {answer.origin.model_dump_json(): answer.origin for answer in answered}
     return Provenance(
         reelmill=__version__,
         engine_asked=job.engine,
         origins=tuple(origins[name] for name in sorted(origins)),
-        input_sha256=job.media.sha256,
+        input_sha256=_sha256(job, seen),
         attempts=max((ended.attempts for ended in (*answered, *failures)), default=1),
     )
 

@@ -8,14 +8,16 @@ import numpy as np
 
 from pipeline import keys, tasks
 from pipeline.engines import Clip, Reply, Request, Turn
-from pipeline.errors import MissingObjectError, PermanentError
+from pipeline.errors import MissingObjectError, PermanentError, TransientError
 from pipeline.job import SAMPLE_RATE, Answer, Job, Span, Work
+from pipeline.ledger import is_segment
 from pipeline.media.sound.speech import Activity, assess, within_speech
 from pipeline.payload import Payload, unpack
 from pipeline.serving import Serving
 from pipeline.settings import Speech
 from pipeline.stages import Ports
-from pipeline.stages.completion import advance, read_job, window_closed
+from pipeline.stages.completion import advance
+from pipeline.stages.finish import conclude
 from pipeline.tasks import Task
 
 AGAIN = ".again"  #: ends the id of a request that asks for a better answer
@@ -32,11 +34,15 @@ class Answerer(Protocol):
 class EngineAnswerer:
     """The real one: the speech gate, the task's prompt, the engine, the task's judgement."""
 
-    def __init__(self, serving: Serving, assess: Callable[[Clip], Activity]) -> None:
+    def __init__(self, serving: Serving, assess: Callable[[Clip], Activity], engine: str | None = None) -> None:
+        """`engine`: the one that jobs must have asked for, as they name it."""
         self._serving = serving
         self._assess = assess
+        self._engine = engine
 
     def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
+        if self._engine is not None and job.engine != self._engine:
+            raise TransientError(f"the job asks for {job.engine}; this worker runs {self._engine}")
         task = tasks.named(job.task)
         # A question may be about music: what is no speech is remarked on only where speech is wanted.
         is_speech = payload.kind == "sound" and task.about_speech
@@ -113,18 +119,26 @@ def _everything(clip: Clip) -> Activity:
 
 
 def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
-    """Answer one segment, then look whether that completed its window."""
-    assert work.window is not None
-    assert work.index is not None
-    key = keys.answer(work.job, work.window, work.index)
-    if not ports.store.exists(key):
-        try:
-            payload = unpack(ports.store.get(keys.segment(work.job, work.window, work.index)))
-        except MissingObjectError:
-            advance(work.job, ports)  # finished meanwhile, or to be cut again
-            return
-        answer = answerer.answer(work.name, payload, read_job(ports, work.job), tries)
-        if ports.store.create(key, answer.to_bytes()):
-            ports.ledger.add(work.job, done=payload.covers)
-    if window_closed(work.job, work.window, ports):
+    """Answer one segment; with the last of its window, see what the job needs next. A job of one segment ends here."""
+    if tries and ports.store.exists(keys.outcome(work)):  # whoever tried before died behind their answer
         advance(work.job, ports)
+        return
+    try:
+        parcel = unpack(ports.store.get(_place(work)))
+    except MissingObjectError:
+        advance(work.job, ports)  # finished meanwhile, or to be cut again
+        return
+    answer = answerer.answer(work.name, parcel.payload, parcel.job, tries)
+    if not is_segment(work):
+        conclude(parcel, answer, ports)
+        return
+    is_first = ports.store.create(keys.outcome(work), answer.to_bytes())
+    if ports.ledger.answered(work, parcel.payload.covers if is_first else 0.0):
+        advance(work.job, ports)
+
+
+def _place(work: Work) -> str:
+    """Where the parcel lies."""
+    if work.window is None or work.index is None:
+        return keys.whole(work.job)
+    return keys.segment(work.job, work.window, work.index)

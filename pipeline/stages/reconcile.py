@@ -21,7 +21,11 @@ def idle(jobs: list[str], ports: Ports, waiting: frozenset[str]) -> list[str]:
 def lost(job: str, ports: Ports) -> tuple[Work, ...]:
     """Work of an idle job that is due and not put off after an outage."""
     if ports.store.exists(keys.result(job)):
-        return (Work(stage="finish", job=job),)  # it died between its result and clearing up
+        finish = Work(stage="finish", job=job)  # it died between its result and clearing up
+        ports.ledger.expect([finish])
+        return (finish,)
     works = due(survey(ports.store, job), ports.windows_ahead)
     put_off = ports.ledger.postponed(works)
-    return tuple(work for work in works if work.name not in put_off)
+    lacking = tuple(work for work in works if work.name not in put_off)
+    ports.ledger.expect(works if lacking else ())
+    return lacking

@@ -1,5 +1,6 @@
 """A job's media as the stages see it: fetched from the bucket once per machine, then probed and cut."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Protocol
 
 from pipeline import keys, tasks
 from pipeline.engines import Capabilities
-from pipeline.job import Job, Kind, MediaInfo, Options, SubtitleStream, Window, Windows
+from pipeline.errors import MissingObjectError, PermanentError
+from pipeline.job import Job, Kind, Media, MediaInfo, Options, SubtitleStream, Window, Windows
 from pipeline.media import subtitles
 from pipeline.media.cache import MediaCache
 from pipeline.media.description import refuse_frames
@@ -25,7 +27,7 @@ from pipeline.media.video.packets import measured
 from pipeline.media.video.sampling import Film
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Cutting, Limits, Video
-from pipeline.store import ObjectStore
+from pipeline.store import ObjectStore, file_sha256
 from pipeline.tasks import Task
 
 
@@ -95,8 +97,16 @@ class MediaSource:
                 info = measured(path, info, choice, self._ffmpeg)
             info = info.model_copy(update={"subtitles": self._kept(job, path, info)})
             windows = choose_windows(path, info, self._window_seconds, self._ffmpeg, self._detect)
-        fold = task.fold(info)
-        return Windows(media=info, kinds=kinds, limits=self._limits, frames=str(choice), windows=windows, fold=fold)
+            sha256 = None if job.media.sha256 else file_sha256(path)
+        return Windows(
+            media=info,
+            kinds=kinds,
+            limits=self._limits,
+            sha256=sha256,
+            frames=str(choice),
+            windows=windows,
+            fold=task.fold(info),
+        )
 
     def _kept(self, job: Job, path: Path, info: MediaInfo) -> tuple[SubtitleStream, ...]:
         """The subtitles of a file, once their text is stored: the same bytes under the same keys, however often."""
@@ -148,7 +158,14 @@ class MediaSource:
     @contextmanager
     def _local(self, job: Job) -> Iterator[Path]:
         def fetch(target: Path) -> None:
-            self._store.download(job.media.key, target)
+            try:
+                self._store.download(job.media.key, target)
+            except MissingObjectError as error:
+                raise PermanentError(f"its media {job.media.name} is not in the object store any more") from error
 
-        with self._cache.hold(job.media.sha256, job.media.size, fetch) as path:
+        with self._cache.hold(_local_name(job.media), job.media.size, fetch) as path:
             yield path
+
+
+def _local_name(media: Media) -> str:
+    return media.sha256 or hashlib.sha256(media.identity.encode()).hexdigest()

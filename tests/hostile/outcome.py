@@ -9,10 +9,9 @@ from pipeline.job import Job, Media, SegmentLimits
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.payload import Piece
-from pipeline.producer import file_sha256
 from pipeline.settings import Cutting, Video
 from pipeline.stages.source import MediaSource
-from pipeline.store import DirectoryStore
+from pipeline.store import DirectoryStore, file_sha256
 from tests.doubles import a_job
 
 

@@ -8,7 +8,8 @@ import redis
 
 from pipeline.errors import TransientError
 from pipeline.job import Work
-from pipeline.ledger import Ledger, MemoryLedger, RedisLedger
+from pipeline.ledger import ENDED, HELD, Ledger, MemoryLedger
+from pipeline.redis_ledger import RedisLedger
 from pipeline.settings import Redis, Settings, Steward
 
 CUT = Work(stage="cut", job="jaaa", window=1)
@@ -17,6 +18,11 @@ INFER = Work(stage="infer", job="jaaa", window=1, index=2)
 
 def redis_ledger(settings: Redis, lease_seconds: float = 15) -> RedisLedger:
     return RedisLedger(Settings(redis=settings, steward=Steward(lease_seconds=lease_seconds)))
+
+
+def takes(ledger: Ledger, work: Work) -> bool:
+    """Take the lease on work that nobody has done."""
+    return ledger.start(work, count=False) != HELD
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -30,32 +36,85 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
 
 
 def test_a_lease_has_one_holder_until_it_is_given_back(ledger: Ledger) -> None:
-    assert ledger.hold(CUT)
-    assert not ledger.hold(CUT)
-    assert ledger.hold(INFER)
+    assert takes(ledger, CUT)
+    assert not takes(ledger, CUT)
+    assert takes(ledger, INFER)
     assert ledger.held([CUT, INFER]) == {CUT.name, INFER.name}
     assert ledger.busy_jobs() == {"jaaa"}
     ledger.release(CUT)
     assert ledger.held([CUT]) == frozenset()
-    assert ledger.hold(CUT)
+    assert takes(ledger, CUT)
 
 
 def test_tries_are_counted_restored_and_forgotten(ledger: Ledger) -> None:
-    ledger.begin([CUT, INFER])
+    assert ledger.start(CUT, count=True) == 0
+    ledger.begin([INFER])
     ledger.begin([INFER])
     assert (ledger.tries(CUT), ledger.tries(INFER)) == (1, 2)
     ledger.restore(INFER, 1)
-    assert ledger.tries(INFER) == 1
+    assert ledger.start(INFER, count=False) == 1
     ledger.end(INFER)
     assert (ledger.tries(CUT), ledger.tries(INFER)) == (1, 0)
     ledger.close_job("jaaa")
     assert ledger.tries(CUT) == 0
 
 
-def test_work_is_news_once_until_its_job_ends(ledger: Ledger) -> None:
-    assert [ledger.announce(work) for work in (CUT, INFER, CUT)] == [True, True, False]
+def test_a_second_message_about_what_is_done_is_none(ledger: Ledger) -> None:
+    ledger.start(CUT, count=True)
+    ledger.end(CUT)
+    assert ledger.start(CUT, count=True) == ENDED
+    ledger.expect([CUT])  # the bucket lacks it after all
+    assert ledger.start(CUT, count=True) == 0
+
+
+def test_what_ends_behind_the_end_of_its_job_leaves_nothing(ledger: Ledger) -> None:
+    ledger.start(CUT, count=True)
     ledger.close_job("jaaa")
-    assert ledger.announce(CUT)
+    ledger.end(CUT)
+    assert ledger.start(CUT, count=False) == 0
+
+
+def test_work_is_news_once_until_its_job_ends(ledger: Ledger) -> None:
+    assert ledger.announce([CUT, INFER]) == [CUT, INFER]
+    assert ledger.announce([CUT, INFER]) == []
+    ledger.close_job("jaaa")
+    assert ledger.announce([CUT]) == [CUT]
+    assert ledger.announce([]) == []
+
+
+def test_the_last_answer_of_a_window_is_told(ledger: Ledger) -> None:
+    other = INFER.model_copy(update={"index": 3})
+    ledger.announce([INFER, other, INFER.model_copy(update={"window": 2})])
+    assert not ledger.answered(INFER, 1.5)
+    assert not ledger.answered(INFER, 1.5), "it is the same one"
+    assert ledger.answered(other, 2.0)
+    assert ledger.answered(other, 2.0), "whoever told it first may have died before they did anything about it"
+    assert ledger.figures("jaaa") == {"done": 3.5}
+
+
+def test_a_window_that_was_forgotten_is_not_complete_until_it_is_known_what_it_lacks(ledger: Ledger) -> None:
+    assert not ledger.answered(INFER, 1.0)
+    ledger.expect([INFER, INFER.model_copy(update={"index": 3})])
+    assert not ledger.answered(INFER, 1.0)
+    assert ledger.answered(INFER.model_copy(update={"index": 3}), 1.0)
+
+
+def test_jobs_that_ended_unseen_are_dismissed(ledger: Ledger) -> None:
+    ledger.admit("a", 2)
+    ledger.admit("b", 2)
+    ledger.dismiss(["a", "x"])
+    ledger.dismiss([])
+    assert ledger.in_flight() == {"b"}
+
+
+def test_repairs_are_counted(ledger: Ledger) -> None:
+    ledger.count("resent", 2)
+    ledger.count("resent")
+    assert ledger.counts() == {"resent": 3}
+
+
+def test_a_blank_ledger_tells_so_once(ledger: Ledger) -> None:
+    assert [ledger.is_blank(), ledger.is_blank()] == [True, False]
 
 
 def test_only_so_many_jobs_are_in_flight(ledger: Ledger) -> None:
@@ -74,12 +133,12 @@ def test_figures_add_up_and_end_with_the_job(ledger: Ledger) -> None:
 
 def test_a_lease_is_renewed_while_its_process_lives_and_runs_out_when_it_dies(redis_settings: Redis) -> None:
     mine, other = redis_ledger(redis_settings, lease_seconds=0.6), redis_ledger(redis_settings)
-    assert mine.hold(CUT)
+    assert takes(mine, CUT)
     time.sleep(1.2)
-    assert not other.hold(CUT), "renewed"
+    assert not takes(other, CUT), "renewed"
     mine.close()  # stops the renewals, as a killed process would
     deadline = time.monotonic() + 5
-    while not other.hold(CUT):
+    while not takes(other, CUT):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     other.close()
@@ -87,14 +146,37 @@ def test_a_lease_is_renewed_while_its_process_lives_and_runs_out_when_it_dies(re
 
 def test_a_lease_that_ran_out_is_not_taken_from_its_next_holder(redis_settings: Redis) -> None:
     first, second = redis_ledger(redis_settings, lease_seconds=0.1), redis_ledger(redis_settings)
-    first.hold(CUT)
+    takes(first, CUT)
     first._stopping.set()  # frozen: it renews nothing
     time.sleep(0.3)
-    assert second.hold(CUT)
+    assert takes(second, CUT)
     first.release(CUT)
     assert second.held([CUT]) == {CUT.name}
     first.close()
     second.close()
+
+
+def test_an_office_has_one_holder_until_their_time_runs_out(redis_settings: Redis) -> None:
+    ledger = redis_ledger(redis_settings)
+    assert ledger.lead("steward", "a", 0.2)
+    assert not ledger.lead("steward", "b", 0.2)
+    assert ledger.lead("steward", "a", 0.2)
+    time.sleep(0.3)
+    assert ledger.lead("steward", "b", 0.2)
+    ledger.close()
+
+
+def test_a_lease_that_was_wiped_is_taken_back_by_whoever_works_under_it(redis_settings: Redis) -> None:
+    ledger = redis_ledger(redis_settings, lease_seconds=0.6)
+    ledger.start(CUT, count=True)
+    with redis.Redis.from_url(redis_settings.url.get_secret_value()) as client:
+        client.flushall()
+    time.sleep(0.5)
+    assert ledger.held([CUT]) == {CUT.name}
+    ledger.release(CUT)
+    time.sleep(0.5)
+    assert ledger.held([CUT]) == frozenset()
+    ledger.close()
 
 
 def test_work_that_met_an_outage_is_put_off_longer_each_time(redis_settings: Redis) -> None:
@@ -106,12 +188,12 @@ def test_work_that_met_an_outage_is_put_off_longer_each_time(redis_settings: Red
 
 def test_everything_works_again_after_a_flush(redis_settings: Redis) -> None:
     ledger = redis_ledger(redis_settings)
-    ledger.hold(CUT)
+    takes(ledger, CUT)
     ledger.begin([CUT])
     with redis.Redis.from_url(redis_settings.url.get_secret_value()) as client:
         client.flushall()
     assert ledger.tries(CUT) == 0
-    assert ledger.hold(CUT)
+    assert takes(ledger, CUT)
     assert ledger.admit("jaaa", 1)
     ledger.close()
 

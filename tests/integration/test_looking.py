@@ -22,10 +22,9 @@ from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.planning.estimate import Sizes
 from pipeline.planning.look import Asked, Looker, Seen, in_order
-from pipeline.producer import file_sha256
 from pipeline.settings import Cutting, Settings, Video
 from pipeline.stages.source import MediaSource
-from pipeline.store import DirectoryStore
+from pipeline.store import DirectoryStore, file_sha256
 from tests.media_samples import beeps, encode, noise_bursts, write_wav
 
 OPTIONS = {
@@ -116,8 +115,8 @@ def source_of(path: Path, task: str, folder: Path, ffmpeg: Ffmpeg) -> tuple[Medi
     store = DirectoryStore(folder / "bucket")
     cache = MediaCache(folder / "cache", 10**9)
     sha256 = file_sha256(path)
-    store.upload(keys.media(sha256), path)
-    media = Media(name=path.name, key=keys.media(sha256), sha256=sha256, size=path.stat().st_size)
+    store.upload(keys.media("default", sha256), path)
+    media = Media(name=path.name, key=keys.media("default", sha256), sha256=sha256, size=path.stat().st_size)
     options = OPTIONS[task]
     tasks.check(task, options)
     job = Job(id="j", task=task, media=media, options=options, engine="echo", submitted_at=datetime.now(UTC))

@@ -58,7 +58,7 @@ def answer(*words: tuple[float, float, str], **more: object) -> Answer:
 
 
 def survey(prepared: Windows | Failure, *plans: Plan | Failure, **more: object) -> Survey:
-    return Survey(job=a_job().id, accepted=True, prepared=prepared, planned=dict(enumerate(plans)), **more)  # type: ignore[arg-type]
+    return Survey(job=a_job().id, prepared=prepared, planned=dict(enumerate(plans)), **more)  # type: ignore[arg-type]
 
 
 def test_times_of_a_segment_are_put_on_the_timeline_of_the_media() -> None:
@@ -149,7 +149,7 @@ def test_more_text_than_one_result_may_hold_ends_the_job_with_the_setting_named(
     found = windows(None)
     planned = plan(0, 0, 40, (0.0, 20.0))
     for key, record in (
-        (keys.job(job.id), job),
+        (keys.open_job(job.id), job),
         (keys.windows(job.id), found),
         (keys.plan(job.id, 0), planned),
         (keys.answer(job.id, 0, 0), answer((0.0, 2.0, "One."))),

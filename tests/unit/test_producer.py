@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import keys
 from pipeline.errors import PermanentError, TransientError, UsageError
+from pipeline.identity import Asked, new_job
 from pipeline.job import Failure, Options, Work
 from pipeline.ledger import MemoryLedger
 from pipeline.producer import Producer, refuse_task
@@ -74,17 +75,22 @@ def test_submitting_again_what_is_done_does_nothing(shop: Shop) -> None:
     assert shop.store.objects == before
 
 
-def test_another_name_or_option_is_another_job(shop: Shop) -> None:
-    assert (
-        len(
-            {
-                shop.submit(),
-                shop.submit("other.wav"),
-                shop.producer.submit(shop.path, "talk.wav", Options(language="de")).id,
-            }
-        )
-        == 3
-    )
+def test_the_same_bytes_under_another_name_are_the_same_job(shop: Shop) -> None:
+    job = shop.submit()
+    assert shop.submit("other.wav") == job
+    shop.work()
+    assert len(shop.answerer.asked) == 3, "it was answered once"
+
+
+def test_another_option_engine_or_tenant_is_another_job(shop: Shop) -> None:
+    job = shop.producer.submit(shop.path, "talk.wav", Options())
+    others = [
+        shop.producer.submit(shop.path, "talk.wav", Options(language="de")),
+        shop.producer.submit(shop.path, "talk.wav", Options(), asked=Asked(tenant="other")),
+        new_job(job.media, job.task, job.options, "whisper:packaged:tiny.en@2", Asked()),
+    ]
+    assert len({one.id for one in (job, *others)}) == 4
+    assert others[1].media.key != job.media.key, "tenants share no media"
 
 
 def test_force_does_everything_anew(shop: Shop) -> None:
@@ -148,14 +154,14 @@ def test_a_cancelled_job_ends_with_what_it_has(shop: Shop) -> None:
 
 
 def test_jobs_beyond_the_window_wait_in_the_bucket(shop: Shop) -> None:
-    jobs = [shop.submit(f"{number}.wav") for number in range(3)]
+    jobs = [shop.producer.submit(shop.path, "a.wav", Options(language=name)).id for name in ("de", "en", "fr")]
     assert [work.job for work in shop.sent] == jobs[:2]
     assert shop.producer.open_jobs() == set(jobs)
 
 
 def test_a_submit_that_died_before_the_job_was_opened_is_mended_by_the_next(shop: Shop) -> None:
     job = shop.submit()
-    shop.store.delete([keys.open_marker(job)])
+    shop.store.delete([keys.open_job(job)])
     shop.sent.clear()
     shop.submit()
     assert due(survey(shop.store, job), 4) == (Work(stage="prepare", job=job),)
@@ -182,9 +188,10 @@ def test_a_file_that_cannot_be_read_is_told_in_plain_words(shop: Shop, tmp_path:
 def test_a_file_that_changes_while_it_is_read_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shop.store.upload
 
-    def upload_and_change(key: str, source: Path) -> None:
-        real(key, source)
+    def upload_and_change(key: str, source: Path) -> bool:
+        is_new = real(key, source)
         source.write_bytes(b"something longer")
+        return is_new
 
     monkeypatch.setattr(shop.store, "upload", upload_and_change)
     with pytest.raises(PermanentError, match="changed"):

@@ -5,6 +5,7 @@ from pipeline import keys
 from pipeline.cli.saving import file_stem, save
 from pipeline.job import Provenance, Result, ResultMedia
 from pipeline.producer import Producer
+from tests.doubles import a_job
 
 OUTPUTS = {"txt": keys.transcript("j1", "txt"), "subtitles.0.eng.vtt": keys.subtitles("j1", "subtitles.0.eng.vtt")}
 RESULT = Result(
@@ -17,6 +18,7 @@ RESULT = Result(
     text="",
     segments=(),
     outputs=OUTPUTS,
+    asked=a_job(),
     provenance=Provenance(reelmill="0", engine_asked="fake", origins=(), input_sha256="0" * 64, attempts=1),
 )
 

@@ -40,7 +40,7 @@ def test_work_is_sent_when_two_looks_find_its_job_at_rest() -> None:
 
 def test_a_job_somebody_works_on_is_left_alone() -> None:
     office = Office(1)
-    office.ports.ledger.hold(Work(stage="prepare", job=office.jobs[0].id))
+    office.ports.ledger.start(Work(stage="prepare", job=office.jobs[0].id), count=True)
     assert [office.steward.look() for _ in range(3)] == [0, 0, 0]
 
 
@@ -49,7 +49,7 @@ def test_jobs_beyond_the_window_wait_for_room() -> None:
     office.steward.look()
     assert office.steward.look() == 2
     office.ports.ledger.close_job(office.jobs[0].id)
-    office.store.delete([keys.open_marker(office.jobs[0].id)])
+    office.store.delete([keys.open_job(office.jobs[0].id)])
     office.queues.works.clear()
     office.steward.look()
     office.steward.look()

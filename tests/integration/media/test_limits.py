@@ -68,11 +68,11 @@ def refusal(files: dict[str, Path], tmp_path: Path, ffmpeg: Ffmpeg) -> Callable[
 
 def job_on(store: DirectoryStore, path: Path, task: str = "ask", **options: Any) -> Job:
     from pipeline import keys
-    from pipeline.producer import file_sha256
+    from pipeline.store import file_sha256
 
     sha256 = file_sha256(path)
-    store.upload(keys.media(sha256), path)
-    media = Media(name=path.name, key=keys.media(sha256), sha256=sha256, size=path.stat().st_size)
+    store.upload(keys.media("default", sha256), path)
+    media = Media(name=path.name, key=keys.media("default", sha256), sha256=sha256, size=path.stat().st_size)
     chosen = Options(question="What?", **options)
     return Job(
         id=f"j{next(JOBS)}", task=task, media=media, options=chosen, engine="echo", submitted_at=datetime.now(UTC)

@@ -18,10 +18,9 @@ from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
 from pipeline.media.sound.pcm import Pcm
 from pipeline.payload import Piece
-from pipeline.producer import file_sha256
 from pipeline.settings import Cutting, Settings, Video
 from pipeline.stages.source import MediaSource
-from pipeline.store import DirectoryStore
+from pipeline.store import DirectoryStore, file_sha256
 from tests.doubles import a_job
 from tests.media_samples import beeps, encode, write_wav
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.job import Origin, Provenance, Result, ResultMedia, TextSegment
+from tests.doubles import a_job
 
 
 def _result(*segments: TextSegment, **changes: object) -> Result:
@@ -18,6 +19,7 @@ def _result(*segments: TextSegment, **changes: object) -> Result:
         text=" ".join(segment.text for segment in segments),
         segments=segments,
         outputs={},
+        asked=a_job(),
         provenance=Provenance(
             reelmill="1.2.3",
             engine_asked="whisper:tiny.en",

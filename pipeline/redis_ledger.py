@@ -1,0 +1,304 @@
+"""The ledger of a fleet, in Redis. What is known of one job is one hash, which goes when the job ends.
+
+A hash holds for each piece of work how often it was begun, or `ended`; for each window how many answers it lacks; and
+the live figures. What must be seen and changed at once is a script, which also makes it one command.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+from uuid import uuid4
+
+import redis
+
+from pipeline.errors import TransientError
+from pipeline.job import Work
+from pipeline.ledger import ENDED, HELD, Taken, is_segment, job_of
+from pipeline.settings import Settings
+
+#: Seconds after which the ledger forgets a job nobody touches.
+FORGET_SECONDS = 14 * 24 * 3600
+#: First and longest wait before work that met an outage is sent again, seconds; doubled each time.
+BACKOFF_SECONDS = (2, 120)
+_FIGURE = "figure:"
+
+_START = """
+local seen = redis.call('HGET', KEYS[1], ARGV[1])
+if seen == 'ended' then return 'ended' end
+if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return 'held' end
+if ARGV[4] == '1' then
+  redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+  redis.call('EXPIRE', KEYS[1], ARGV[5])
+end
+return tonumber(seen or '0')
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+# A job that has ended has no hash any more, and gets none back.
+_END = """
+if redis.call('GET', KEYS[2]) == ARGV[2] then redis.call('DEL', KEYS[2]) end
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], 'ended') end
+"""
+# A lease that was lost with all of Redis is taken back by whoever still works under it.
+_RENEW = """
+local owner = redis.call('GET', KEYS[1])
+if not owner or owner == ARGV[1] then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+"""
+_ANNOUNCE = """
+local news = {}
+for i = 2, #ARGV, 2 do
+  if redis.call('HSETNX', KEYS[1], ARGV[i], '0') == 1 then
+    news[#news + 1] = (i - 2) / 2
+    if ARGV[i + 1] ~= '' then redis.call('HINCRBY', KEYS[1], ARGV[i + 1], 1) end
+  end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return news
+"""
+_EXPECT = """
+local lacking = {}
+for i = 2, #ARGV, 2 do
+  local seen = redis.call('HGET', KEYS[1], ARGV[i])
+  if not seen or seen == 'ended' then redis.call('HSET', KEYS[1], ARGV[i], '0') end
+  if ARGV[i + 1] ~= '' then lacking[ARGV[i + 1]] = (lacking[ARGV[i + 1]] or 0) + 1 end
+end
+for field, number in pairs(lacking) do redis.call('HSET', KEYS[1], field, number) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+"""
+_ANSWERED = """
+local left
+if redis.call('HGET', KEYS[1], ARGV[1]) == 'ended' then
+  left = tonumber(redis.call('HGET', KEYS[1], ARGV[2]) or '-1')
+else
+  redis.call('HSET', KEYS[1], ARGV[1], 'ended')
+  redis.call('HINCRBYFLOAT', KEYS[1], 'figure:done', ARGV[3])
+  left = redis.call('HINCRBY', KEYS[1], ARGV[2], -1)
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
+end
+if left == 0 then return 1 end
+return 0
+"""
+_ADMIT = """
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
+if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('SADD', KEYS[1], ARGV[1])
+return 1
+"""
+_LEAD = """
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+
+class RedisLedger:
+    """See `Ledger`. Leases are renewed by a thread while this process lives."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = f"{settings.redis.namespace}:ledger:"
+        self._lease_ms = int(settings.steward.lease_seconds * 1000)
+        self._redis: redis.Redis = redis.Redis.from_url(
+            settings.redis.url.get_secret_value(), socket_timeout=10, socket_connect_timeout=5, decode_responses=True
+        )
+        self._scripts: dict[str, Callable[..., Any]] = {
+            text: self._redis.register_script(text)
+            for text in (_START, _RELEASE, _END, _RENEW, _ANNOUNCE, _EXPECT, _ANSWERED, _ADMIT, _LEAD)
+        }
+        self._mine: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    def start(self, work: Work, *, count: bool) -> int | Taken:
+        token, lease = uuid4().hex, self._lease(work.name)
+        found = self._run(
+            _START, [self._job(work.job), lease], [_field(work), token, self._lease_ms, int(count), FORGET_SECONDS]
+        )
+        if found in (ENDED, HELD):
+            return cast("Taken", found)
+        with self._lock:
+            self._mine[lease] = token
+            if self._renewer is None:
+                self._renewer = threading.Thread(target=self._renew_all, name="leases", daemon=True)
+                self._renewer.start()
+        return int(cast("int", found))
+
+    def end(self, work: Work) -> None:
+        lease = self._lease(work.name)
+        self._run(_END, [self._job(work.job), lease], [_field(work), self._dropped(lease)])
+
+    def release(self, work: Work) -> None:
+        lease = self._lease(work.name)
+        # A lease that cannot be given back runs out by itself.
+        with suppress(TransientError):
+            self._run(_RELEASE, [lease], [self._dropped(lease)])
+
+    def held(self, works: Iterable[Work]) -> frozenset[str]:
+        return self._present(self._lease, works)
+
+    def busy_jobs(self) -> frozenset[str]:
+        prefix = self._lease("")
+        with _away():
+            keys = list(self._redis.scan_iter(match=f"{prefix}*", count=1000))
+        return frozenset(job_of(key.removeprefix(prefix)) for key in keys)
+
+    def tries(self, work: Work) -> int:
+        with _away():
+            found = cast("str | None", self._redis.hget(self._job(work.job), _field(work)))
+        return 0 if found in (None, ENDED) else int(found or 0)
+
+    def begin(self, works: Iterable[Work]) -> None:
+        with _away(), self._redis.pipeline(transaction=False) as pipe:
+            for work in works:
+                pipe.hincrby(self._job(work.job), _field(work), 1)
+                pipe.expire(self._job(work.job), FORGET_SECONDS)
+            pipe.execute()
+
+    def restore(self, work: Work, tries: int) -> None:
+        with _away():
+            self._redis.hset(self._job(work.job), _field(work), str(tries))
+
+    def postpone(self, work: Work) -> float:
+        first, longest = BACKOFF_SECONDS
+        key = f"{self._prefix}outages:{work.name}"
+        with _away():
+            count = self._redis.incr(key)
+            seconds = min(first * 2.0 ** (count - 1), longest)
+            self._redis.expire(key, longest * 10)
+            self._redis.set(self._later(work.name), "1", px=int(seconds * 1000))
+        return seconds
+
+    def postponed(self, works: Iterable[Work]) -> frozenset[str]:
+        return self._present(self._later, works)
+
+    def announce(self, works: Sequence[Work]) -> Sequence[Work]:
+        if not works:
+            return []
+        news = cast("list[int]", self._run(_ANNOUNCE, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)]))
+        return [works[number] for number in news]
+
+    def expect(self, works: Sequence[Work]) -> None:
+        if works:
+            self._run(_EXPECT, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)])
+
+    def answered(self, work: Work, seconds: float) -> bool:
+        arguments = [_field(work), _lack(work), seconds, FORGET_SECONDS]
+        return bool(self._run(_ANSWERED, [self._job(work.job)], arguments))
+
+    def admit(self, job: str, most: int) -> bool:
+        return bool(self._run(_ADMIT, [self._in_flight], [job, most]))
+
+    def in_flight(self) -> frozenset[str]:
+        with _away():
+            return frozenset(cast("set[str]", self._redis.smembers(self._in_flight)))
+
+    def dismiss(self, jobs: Iterable[str]) -> None:
+        ended = list(jobs)
+        if ended:
+            with _away():
+                self._redis.srem(self._in_flight, *ended)
+
+    def add(self, job: str, **amounts: float) -> None:
+        key = self._job(job)
+        with _away(), self._redis.pipeline(transaction=False) as pipe:
+            for name, amount in amounts.items():
+                pipe.hincrbyfloat(key, f"{_FIGURE}{name}", amount)
+            pipe.expire(key, FORGET_SECONDS)
+            pipe.execute()
+
+    def figures(self, job: str) -> dict[str, float]:
+        with _away():
+            found = cast("dict[str, str]", self._redis.hgetall(self._job(job)))
+        return {name.removeprefix(_FIGURE): float(amount) for name, amount in found.items() if name.startswith(_FIGURE)}
+
+    def close_job(self, job: str) -> None:
+        with _away(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.srem(self._in_flight, job)
+            pipe.delete(self._job(job))
+            pipe.execute()
+
+    def count(self, what: str, number: int = 1) -> None:
+        with _away():
+            self._redis.hincrby(f"{self._prefix}counts", what, number)
+
+    def counts(self) -> dict[str, int]:
+        with _away():
+            found = cast("dict[str, str]", self._redis.hgetall(f"{self._prefix}counts"))
+        return {name: int(number) for name, number in found.items()}
+
+    def lead(self, office: str, who: str, seconds: float) -> bool:
+        return bool(self._run(_LEAD, [f"{self._prefix}office:{office}"], [who, int(seconds * 1000)]))
+
+    def is_blank(self) -> bool:
+        with _away():
+            return bool(self._redis.set(f"{self._prefix}born", "1", nx=True))
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._redis.close()
+
+    @property
+    def _in_flight(self) -> str:
+        return f"{self._prefix}in-flight"
+
+    def _job(self, job: str) -> str:
+        return f"{self._prefix}job:{job}"
+
+    def _lease(self, name: str) -> str:
+        return f"{self._prefix}lease:{name}"
+
+    def _later(self, name: str) -> str:
+        return f"{self._prefix}later:{name}"
+
+    def _dropped(self, lease: str) -> str:
+        with self._lock:
+            return self._mine.pop(lease, "")
+
+    def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        with _away():
+            return self._scripts[script](keys=keys, args=arguments)
+
+    def _present(self, key_of: Callable[[str], str], works: Iterable[Work]) -> frozenset[str]:
+        names = [work.name for work in works]
+        if not names:
+            return frozenset()
+        with _away():
+            values = cast("list[str | None]", self._redis.mget([key_of(name) for name in names]))
+        return frozenset(name for name, value in zip(names, values, strict=True) if value is not None)
+
+    def _renew_all(self) -> None:
+        while not self._stopping.wait(self._lease_ms / 3000):
+            with self._lock:
+                mine = list(self._mine.items())
+            # A lease that cannot be renewed only means that the work may be done twice.
+            for lease, token in mine:
+                with suppress(TransientError):
+                    self._run(_RENEW, [lease], [token, self._lease_ms])
+                with self._lock:
+                    is_mine = lease in self._mine
+                if not is_mine:  # given back meanwhile
+                    with suppress(TransientError):
+                        self._run(_RELEASE, [lease], [token])
+
+
+def _field(work: Work) -> str:
+    """A work's name without that of its job."""
+    return work.name.replace(f".{work.job}", "", 1)
+
+
+def _lack(work: Work) -> str:
+    return f"lack:{work.window}" if is_segment(work) else ""
+
+
+def _listed(works: Sequence[Work]) -> list[str]:
+    return [text for work in works for text in (_field(work), _lack(work))]
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    """Turn any Redis error into a TransientError."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise TransientError("Redis cannot be reached", str(error)) from error
