@@ -8,6 +8,8 @@ from heapq import heappop, heappush, nsmallest
 from itertools import count
 
 from pipeline.engines import Capabilities, Kind, Request
+from pipeline.fairness import WEIGHTS, TenantShares
+from pipeline.job import Priority
 
 
 @dataclass(order=True, slots=True)
@@ -17,80 +19,154 @@ class _Waiting:
     request: Request = field(compare=False)
 
 
-class Batcher:
-    """Hands out requests by kind, cost and the oldest deadline.
+_Flow = tuple[str, Priority]  # a tenant and a class
+_Rank = tuple[tuple[bool, float], tuple[float, int], _Waiting]  # of the tenant, of the class, of the request
 
-    A request that may be dangerous (`alone`) is a batch of its own and never delays the others' batch for it.
+
+class _Lane:
+    """The requests of one kind that wait: those that may share a static batch."""
+
+    def __init__(self) -> None:
+        self.flows: dict[_Flow, list[_Waiting]] = {}  # heaps, the oldest deadline first
+        self.cost = 0.0
+
+    def __len__(self) -> int:
+        return sum(map(len, self.flows.values()))
+
+    def add(self, item: _Waiting) -> None:
+        request = item.request
+        heappush(self.flows.setdefault((request.tenant, request.priority), []), item)
+        self.cost += request.cost
+
+    def pop(self, flow: _Flow) -> _Waiting:
+        item = heappop(self.flows[flow])
+        if not self.flows[flow]:
+            del self.flows[flow]
+        self.cost = self.cost - item.request.cost if self.flows else 0.0
+        return item
+
+    def due_at(self) -> float:
+        return min(line[0].deadline for line in self.flows.values())
+
+
+class Batcher:
+    """Hands out requests by kind, fairly between tenants by cost, within a tenant's class by the oldest deadline.
+
+    What is fair and what a class is worth, `pipeline/fairness.py` says. The cost is the engine's own: a clip of five
+    seconds that takes as much of it as one of thirty counts as much. A request that may be dangerous (`alone`) is a
+    batch of its own and never delays the others' batch for it.
     """
 
     def __init__(self, capabilities: Capabilities) -> None:
         self._limits = capabilities
-        self._queues: dict[tuple[Kind, bool], list[_Waiting]] = {}
+        self._lanes: dict[tuple[bool, Kind], _Lane] = {}
+        self._shares = TenantShares()
+        self._flows: dict[_Flow, int] = {}  # how many requests wait, of any kind
         self._numbers = count()
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
+        return sum(self._flows.values())
 
     def add(self, request: Request) -> None:
-        queue = self._queues.setdefault((request.kind, request.alone), [])
-        heappush(queue, _Waiting(request.deadline, next(self._numbers), request))
+        self._lanes.setdefault((request.alone, request.kind), _Lane()).add(
+            _Waiting(request.deadline, next(self._numbers), request)
+        )
+        flow = request.tenant, request.priority
+        self._flows[flow] = self._flows.get(flow, 0) + 1
+        self._shares.enter(*flow)
 
     def due_at(self) -> float | None:
         """When the next batch should go out even if it is not full; None while nothing waits."""
-        return min((queue[0].deadline for queue in self._queues.values() if queue), default=None)
+        return min((lane.due_at() for lane in self._lanes.values()), default=None)
 
     def next_batch(self, now: float) -> list[Request]:
         """For a static engine: a full batch, or what there is once its oldest request is due; else nothing.
 
         Suspects go last: while others wait, a request that may kill the process waits for them.
         """
-        for queue in sorted((queue for queue in self._queues.values() if queue), key=_order):
-            alone = queue[0].request.alone
-            if alone or queue[0].deadline <= now or self._is_full(queue):
-                return self._pop(queue, 1 if alone else self._limits.max_batch, self._limits.max_cost)
+        for key in self._in_order():
+            if key[0]:
+                return [self._take(key)]
+            if self._lanes[key].due_at() <= now or self._is_full(self._lanes[key]):
+                return self._batch(key)
         return []
 
     def fill(self, slots: int, budget: float) -> list[Request]:
-        """For a continuous engine: at once as many as fit its free slots and cost budget, oldest deadline first."""
+        """For a continuous engine: at once as many as fit its free slots and cost budget, of any kind."""
         taken: list[Request] = []
-        for queue in sorted((queue for queue in self._queues.values() if queue), key=_order):
-            if queue[0].request.alone and (taken or slots < self._limits.max_batch):
-                continue  # waits until every slot is free
-            most = 1 if queue[0].request.alone else slots - len(taken)
-            batch = self._pop(queue, most, budget - sum(request.cost for request in taken), first_always=not taken)
-            taken += batch
-            if len(taken) >= slots or (batch and batch[0].alone):
+        spent = 0.0
+        while self._lanes and len(taken) < slots:
+            key = self._in_order()[0]
+            if key[0]:  # only suspects wait; one of them goes when every slot is free
+                return taken if taken or slots < self._limits.max_batch else [self._take(key)]
+            spent += self._first(key)[-1].request.cost
+            # A request that is over budget by itself still goes, alone: the engine decides whether it can.
+            if spent > budget and taken:
                 break
+            taken.append(self._take(key))
         return taken
 
     def peek(self, most: int) -> list[Request]:
-        """The oldest that wait, without those that must be alone; they stay where they are."""
-        waiting = [item for (_, alone), queue in self._queues.items() if not alone for item in queue]
-        return [item.request for item in nsmallest(most, waiting)]
+        """What goes next, in the order of `fill`, without those that must be alone; they stay where they are."""
+        waiting: dict[_Flow, list[_Waiting]] = {}
+        for (alone, _), lane in self._lanes.items():
+            for flow, line in lane.flows.items():
+                if not alone:
+                    waiting.setdefault(flow, []).extend(line)
+        ahead = {flow: nsmallest(most, line)[::-1] for flow, line in waiting.items()}
+        tags = {flow: self._shares.class_rank(*flow) for flow in ahead}
+        tenants = {tenant: self._shares.rank(tenant) for tenant, _ in ahead}
+        found: list[Request] = []
+        while ahead and len(found) < most:
+            flow = min(ahead, key=lambda flow: (tenants[flow[0]], tags[flow], ahead[flow][-1]))
+            request = ahead[flow].pop().request
+            found.append(request)
+            if not ahead[flow]:
+                del ahead[flow]
+            tenants[request.tenant] = (False, tenants[request.tenant][1] + request.cost)
+            tags[flow] = (tags[flow][0] + request.cost / WEIGHTS[request.priority], tags[flow][1])
+        return found
 
     def drain(self) -> list[Request]:
         """Take everything out, for a shutdown."""
-        waiting = [item.request for queue in self._queues.values() for item in queue]
-        self._queues.clear()
+        lines = [line for lane in self._lanes.values() for line in lane.flows.values()]
+        waiting = [item.request for line in lines for item in line]
+        self._lanes, self._flows, self._shares = {}, {}, TenantShares()
         return waiting
 
-    def _is_full(self, queue: list[_Waiting]) -> bool:
-        cost = sum(item.request.cost for item in queue)
-        return len(queue) >= self._limits.max_batch or cost >= self._limits.max_cost
+    def _in_order(self) -> list[tuple[bool, Kind]]:
+        """The lanes: suspects last, then by whose turn it is."""
+        return sorted(self._lanes, key=lambda key: (key[0], self._first(key)))
 
-    @staticmethod
-    def _pop(queue: list[_Waiting], most: int, budget: float, *, first_always: bool = True) -> list[Request]:
-        batch: list[Request] = []
-        spent = 0.0
-        while queue and len(batch) < most:
-            cost = queue[0].request.cost
-            # A request that is over budget by itself still goes, alone: the engine decides whether it can.
-            if spent + cost > budget and (batch or not first_always):
+    def _first(self, key: tuple[bool, Kind]) -> _Rank:
+        """Whose turn it is in a lane."""
+        return min(self._rank(flow, line[0]) for flow, line in self._lanes[key].flows.items())
+
+    def _rank(self, flow: _Flow, item: _Waiting) -> _Rank:
+        return self._shares.rank(flow[0]), self._shares.class_rank(*flow), item
+
+    def _is_full(self, lane: _Lane) -> bool:
+        return len(lane) >= self._limits.max_batch or lane.cost >= self._limits.max_cost
+
+    def _batch(self, key: tuple[bool, Kind]) -> list[Request]:
+        batch = [self._take(key)]
+        spent = batch[0].cost  # one that is over budget by itself still goes, alone: the engine decides whether it can
+        while key in self._lanes and len(batch) < self._limits.max_batch:
+            spent += self._first(key)[-1].request.cost
+            if spent > self._limits.max_cost:
                 break
-            batch.append(heappop(queue).request)
-            spent += cost
+            batch.append(self._take(key))
         return batch
 
-
-def _order(queue: list[_Waiting]) -> tuple[bool, float, int]:
-    return (queue[0].request.alone, queue[0].deadline, queue[0].number)
+    def _take(self, key: tuple[bool, Kind]) -> Request:
+        request = self._first(key)[-1].request
+        flow = request.tenant, request.priority
+        self._lanes[key].pop(flow)
+        if not self._lanes[key].flows:
+            del self._lanes[key]
+        self._shares.charge(*flow, request.cost)
+        self._flows[flow] -= 1
+        if not self._flows[flow]:
+            del self._flows[flow]
+            self._shares.leave(*flow)
+        return request

@@ -88,8 +88,7 @@ class FairShare(Generic[Party]):
         place = self._aside if aside else self._waiting
         if party in place:
             return
-        if not aside or party not in self._waiting:
-            self._catch_up(party)
+        self._catch_up(party)
         self._move(party, place)
 
     def leave(self, party: Party) -> None:

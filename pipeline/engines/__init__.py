@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.job import Origin, SegmentLimits, Span
+from pipeline.job import Origin, Priority, SegmentLimits, Span
 from pipeline.settings import Engine as EngineSettings
 
 Clip = NDArray[np.float32]
@@ -73,6 +73,8 @@ class Request:
     inputs: Any = field(default=None, repr=False)  #: what the engine's `prepare` made of the turns
     cost: float = 1.0  #: in the engine's own unit, see `Engine.prepare`
     deadline: float = 0.0  #: on the batcher's clock: when it should have been handed out
+    tenant: str = "default"  #: whose it is: tenants share an engine alike, by cost
+    priority: Priority = "normal"  #: orders the requests of one tenant
     alone: bool = False  #: it may have killed a worker: give it a batch of its own
 
     @property

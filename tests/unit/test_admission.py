@@ -83,7 +83,7 @@ def test_tenants_who_always_wait_get_equal_media_seconds(
     for number, lengths in enumerate(tenants):
         mill.add(endless(f"collection-{number}", f"t{number}", lengths))
     largest = max(map(max, tenants))
-    for _ in range(60):
+    for _ in range(40):
         while mill.step() is not None:
             got = [mill.got[f"t{number}"] for number in range(len(tenants))]
             assert max(got) - min(got) <= largest * (1 + 1e-9)

@@ -112,6 +112,31 @@ def test_a_correction_is_charged_in_full_and_given_back_to_the_last_coming_only(
     assert share.rank("a") == (False, share.now)
 
 
+def test_what_is_given_back_is_kept_by_a_party_that_goes_on_waiting() -> None:
+    share: FairShare[str] = FairShare()
+    for party in ("a", "b"):
+        share.enter(party)
+    share.charge("a", 300)
+    for _ in range(5):
+        share.charge("b", 50)
+    share.correct("a", -290)
+    share.enter("a")
+    assert share.rank("a") == (False, 10.0)
+    assert share.now > 10
+
+
+def test_a_correction_counts_between_the_classes_of_a_tenant_by_their_weight() -> None:
+    shares = TenantShares()
+    for priority in ("normal", "bulk"):
+        shares.enter("a", priority)
+    shares.charge("a", "normal", 40)
+    assert shares.class_rank("a", "normal") > shares.class_rank("a", "bulk")
+    shares.correct("a", "normal", -40)
+    assert shares.class_rank("a", "normal") < shares.class_rank("a", "bulk")
+    shares.correct("a", "normal", 40)
+    assert shares.class_rank("a", "normal")[0] == 10
+
+
 def test_who_stands_aside_goes_when_nobody_else_waits_and_has_no_claim_when_it_comes_back() -> None:
     share: FairShare[str] = FairShare()
     share.enter("heavy", aside=True)
@@ -145,7 +170,7 @@ def test_of_classes_that_stand_alike_the_urgent_one_goes_first() -> None:
     shares = TenantShares()
     for priority in ("bulk", "interactive", "normal"):
         shares.enter("a", priority)
-    assert sorted(WEIGHTS, key=lambda priority: shares.class_rank("a", priority)) == list(WEIGHTS)
+    assert sorted(reversed(WEIGHTS), key=lambda priority: shares.class_rank("a", priority)) == list(WEIGHTS)
 
 
 def test_a_class_buys_no_share_from_other_tenants() -> None:
