@@ -11,7 +11,7 @@ TASK ?= transcribe
 # What the command line does not name, the environment may.
 NAMED = $(if $(ENGINE),REELMILL_ENGINE__NAME=$(ENGINE)) $(if $(MODEL),REELMILL_ENGINE__MODEL=$(MODEL))
 
-.PHONY: run test lint bench tiny-checkpoint exact mutations full-size setup setup-gemma setup-dev clean
+.PHONY: run test lint bench faults tiny-checkpoint exact mutations full-size setup setup-gemma setup-dev clean
 
 setup: $(VENV)/.run
 setup-gemma: $(VENV)/.gemma
@@ -57,6 +57,11 @@ lint: setup-dev
 # make bench NAME=speech-wer: a table for people; the last line is one JSON object.
 bench: setup-dev
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$(NAME))
+
+# Twenty kinds of faults on real services, then ten minutes of them at random; writes tests/faults/TABLE.md. Needs most
+# of an hour, and for two of them root and `pip install libfaketime`.
+faults: setup-dev
+	@$(BIN)/python -m tests.faults --soak 600
 
 # Trains the checkpoint that ships with reelmill from nothing, and examines it; under an hour on two cores.
 tiny-checkpoint: setup-dev

@@ -1,26 +1,43 @@
 """`python -m tests.fault_workers ROLE`: the real workers, with an engine that can be told by a clip to misbehave.
 
-The engine looks at the mean of a clip's first tenth of a second. Loud media (a level that no test file has by
-accident) means: kill the process, hang, or take half a second.
+The engine listens for the strongest tone of a clip, and for words in a text: kill the process, crash it, hang, or need
+more memory than there is. It writes down what it was given (FAULTS_ENGINE_LOG), so that work done twice can be counted.
+What else is broken on purpose, `faults/sabotage.py` says.
 """
 
+import json
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import Literal, cast
 
 import numpy as np
 
 from pipeline import engines
-from pipeline.engines import Outcome, Request
-from pipeline.engines.echo import EchoEngine
+from pipeline.engines import Outcome, Reply, Request, untimed
+from pipeline.engines.echo import EchoEngine, echo
+from pipeline.errors import ResourceError
 from pipeline.settings import Engine as EngineSettings
+from tests.faults import sabotage
 from workers.__main__ import main
 
+Order = Literal["kill", "hang", "crash", "memory", "large"]
+
 #: Frequencies, Hz, of the pure tones that tell the engine what to do.
-KILL_HZ, HANG_HZ = 1_000, 2_000
+KILL_HZ, HANG_HZ, CRASH_HZ, MEMORY_HZ, LARGE_HZ = 1_000, 2_000, 3_000, 4_000, 5_000
+ORDERS: dict[int, Order] = {
+    KILL_HZ: "kill",
+    HANG_HZ: "hang",
+    CRASH_HZ: "crash",
+    MEMORY_HZ: "memory",
+    LARGE_HZ: "large",
+}
 SLOW_SECONDS = 0.15
+#: A word that its test finds nowhere else.
+MARK = re.compile(r"m\d{12}\.?")
 
 
 def dominant_hz(clip: np.ndarray) -> float:
@@ -29,18 +46,62 @@ def dominant_hz(clip: np.ndarray) -> float:
     return float(np.fft.rfftfreq(len(clip), 1 / 16_000)[int(np.argmax(spectrum))])
 
 
+def words_of(request: Request) -> list[str]:
+    return " ".join(part for turn in request.turns for part in turn.parts if isinstance(part, str)).split()
+
+
+def summary(request: Request) -> Reply | None:
+    """The marks that stand in a text, so that answers about its parts become fewer when they are put together."""
+    marks = [] if request.clips else [word for word in words_of(request) if MARK.fullmatch(word)]
+    return Reply(spans=untimed(" ".join(marks))) if marks else None
+
+
+def ordered(request: Request) -> Order | None:
+    """What a request tells the engine to do."""
+    if not request.clips:
+        orders = (word.removeprefix("!") for word in words_of(request) if word.startswith("!"))
+        return next((cast("Order", order) for order in orders), None)
+    heard = dominant_hz(request.clips[0])
+    return next((order for hz, order in ORDERS.items() if abs(heard - hz) < 5), None)
+
+
 class FaultyEcho(EchoEngine):
-    """Dies or hangs on the tones above; a batch of anything else takes a moment."""
+    """Does as it is ordered; a batch of anything else takes a moment."""
 
     def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        started = time.monotonic()
         for request in batch:
-            heard = dominant_hz(request.clips[0])
-            if abs(heard - KILL_HZ) < 5:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if abs(heard - HANG_HZ) < 5:
-                time.sleep(3600)
-        time.sleep(SLOW_SECONDS)
-        return super().generate(batch)
+            obey(ordered(request), len(batch))
+        time.sleep(float(os.environ.get("FAULTS_ENGINE_SECONDS", SLOW_SECONDS)))
+        outcomes = [summary(request) or echo(request) for request in batch]
+        self._write_down(batch, time.monotonic() - started)
+        return outcomes
+
+    def _write_down(self, batch: Sequence[Request], seconds: float) -> None:
+        path = os.environ.get("FAULTS_ENGINE_LOG")
+        if path is None:
+            return
+        share = round(seconds / len(batch), 4)
+        lines = "".join(json.dumps({"id": request.id, "seconds": share}) + "\n" for request in batch)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(handle, lines.encode())  # in one piece, also beside other processes
+        finally:
+            os.close(handle)
+
+
+def obey(order: Order | None, batch_size: int) -> None:
+    match order:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "hang":
+            time.sleep(3600)
+        case "memory":
+            raise MemoryError
+        case "large" if batch_size > 1:
+            raise ResourceError("the batch does not fit into the memory of the device")
 
 
 def create(settings: EngineSettings) -> EchoEngine:
@@ -49,4 +110,5 @@ def create(settings: EngineSettings) -> EchoEngine:
 
 if __name__ == "__main__":
     engines.create = create  # the rest of the worker is the real one
+    sabotage.arrange()
     sys.exit(main())

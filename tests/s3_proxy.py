@@ -1,6 +1,7 @@
 """A small HTTP server between a store and SeaweedFS that records what passes and breaks one thing on request."""
 
 import http.client
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,11 +24,26 @@ class S3Proxy(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, s3: S3) -> None:
+    def __init__(self, s3: S3, *, seed: int | None = None) -> None:
+        """`seed`: of what happens at a rate; with it, requests are not recorded, as a long run has many."""
         super().__init__(("127.0.0.1", 0), _Passing)
         self.upstream = s3
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         """Method, path and headers (names in small letters) of each request, in order."""
+        self.records = seed is None
+        self.chance = random.Random(seed)
+        self.heal()
+
+    def heal(self) -> None:
+        """Pass everything on."""
+        self.down = False
+        """Cut each connection instead of answering."""
+        self.slow_down_rate = 0.0
+        """Share of all requests that are answered 503 SlowDown instead of being passed on."""
+        self.lose_answer_rate = 0.0
+        """Share of PUTs that are applied, but get no answer."""
+        self.cut_body_rate = 0.0
+        """Share of GETs of which half of the body arrives."""
         self.strip_conditions = False
         """Take If-None-Match away, as a store that does not know it would."""
         self.lose_answers = 0
@@ -47,8 +63,8 @@ class S3Proxy(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(s3: S3) -> Iterator[S3Proxy]:
-    with S3Proxy(s3) as proxy:
+def serving(s3: S3, *, seed: int | None = None) -> Iterator[S3Proxy]:
+    with S3Proxy(s3, seed=seed) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield proxy
@@ -64,18 +80,23 @@ class _Passing(BaseHTTPRequestHandler):
     def do_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.requests.append((self.command, self.path, headers))
+        if self.server.records:
+            self.server.requests.append((self.command, self.path, headers))
+        if self.server.down:
+            self._cut()
+            return
         if self.command == "PUT" and self.server.answers:
-            status, code = self.server.answers.pop(0)
-            xml = f"<Error><Code>{code}</Code><Message>on request</Message></Error>".encode()
-            self._answer(status, {"content-type": "application/xml"}, xml)
+            self._refuse(*self.server.answers.pop(0))
+            return
+        if self._happens(self.server.slow_down_rate):
+            self._refuse(503, "SlowDown")
             return
         if self.server.strip_conditions and headers.pop("if-none-match", None):
             self._sign_again(headers)
         status, answer_headers, answer = self._pass_on(headers, body)
         if self.command == "PUT" and self._take_lost_answer():
             self._cut()
-        elif self.command == "GET" and self.server.cut_bodies and status == 200:
+        elif self.command == "GET" and status == 200 and self._cuts_body():
             self._answer(status, answer_headers, answer, len(answer) // 2)
             self._cut()
         else:
@@ -122,7 +143,19 @@ class _Passing(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body[:num_bytes])
 
+    def _refuse(self, status: int, code: str) -> None:
+        xml = f"<Error><Code>{code}</Code><Message>on request</Message></Error>".encode()
+        self._answer(status, {"content-type": "application/xml"}, xml)
+
+    def _happens(self, rate: float) -> bool:
+        return rate > 0 and self.server.chance.random() < rate
+
+    def _cuts_body(self) -> bool:
+        return self.server.cut_bodies or self._happens(self.server.cut_body_rate)
+
     def _take_lost_answer(self) -> bool:
+        if self._happens(self.server.lose_answer_rate):
+            return True
         with self.switches:
             if self.server.lose_answers:
                 self.server.lose_answers -= 1

@@ -1,0 +1,97 @@
+"""`python -m tests.faults`: run experiments, print one table, write it, end with one line of JSON.
+
+Exit status 1 on any loss, double, healthy item quarantined, complaint, or control that did not fail as it must.
+"""
+
+import argparse
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.services import SeaweedFS
+from pipeline.settings import S3
+from tests.faults import nemesis
+from tests.faults.experiment import run
+from tests.faults.experiments import EXPERIMENTS
+from tests.faults.table import Row, is_good, json_line, markdown
+
+TABLE = Path(__file__).parent / "TABLE.md"
+PREFIX = "REELMILL_"
+
+
+def main() -> None:
+    asked = arguments()
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        del os.environ[name]  # a developer's own settings must not steer the experiments
+    rows: list[Row] = []
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="reelmill-faults-") as folder:
+        server = SeaweedFS(Path(folder))
+        server.start()
+        try:
+            for row in rows_of(asked, server.settings):
+                rows.append(row)
+                tell(row)
+        finally:
+            server.stop()
+    minutes = (time.monotonic() - started) / 60
+    report = markdown(rows, f"Seed {asked.seed}, scale {asked.scale}, {minutes:.0f} minutes on {os.cpu_count()} cores.")
+    print(f"\n{report}")
+    asked.out.write_text(report)
+    print(json_line(rows))
+    sys.exit(0 if is_good(rows) else 1)
+
+
+def rows_of(asked: argparse.Namespace, s3: S3) -> Iterator[Row]:
+    full = asked.scale == "full"
+    for experiment in EXPERIMENTS:
+        if asked.only and experiment.number not in asked.only:
+            continue
+        with alone(asked.lock):
+            yield from run(experiment, s3, seed=asked.seed, full=full, controls=not asked.no_controls)
+    if asked.soak:
+        with alone(asked.lock):
+            yield from run(nemesis.soak(asked.soak), s3, seed=asked.seed, full=full)
+
+
+def tell(row: Row) -> None:
+    outcome = row.skipped or "; ".join(row.complaints) or ("failed as it must" if row.is_control else "kept")
+    print(
+        f"{time.strftime('%H:%M:%S')} {row.number} {row.name}: submitted {row.submitted}, done {row.done}, quarantined "
+        f"{row.quarantined}, lost {row.lost}, doubled {row.doubled}, {row.recover_seconds:.0f} s to recover: {outcome}",
+        flush=True,
+    )
+
+
+@contextmanager
+def alone(lock: Path | None) -> Iterator[None]:
+    """Hold a lock file for one experiment, so that heavy runs on one machine take turns."""
+    if lock is None:
+        yield
+        return
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("--only", type=lambda text: {int(part) for part in text.split(",")}, help="numbers, as 3,12")
+    parser.add_argument("--scale", choices=("small", "full"), default="full")
+    parser.add_argument(
+        "--soak", type=float, default=0, metavar="SECONDS", help="random faults for so long, at the end"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=TABLE, help="where the table goes")
+    parser.add_argument("--no-controls", action="store_true", help="leave the negative controls out")
+    parser.add_argument("--lock", type=Path, help="a file to lock during each experiment")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The world of one experiment: its own Valkey, bucket, workers, submitter and proxies, and the hands to break them."""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import redis
+from minio import Minio
+from minio.commonconfig import ENABLED
+from minio.versioningconfig import VersioningConfig
+from pydantic import SecretStr
+
+from pipeline.fleet import open_ports
+from pipeline.producer import Producer
+from pipeline.services import Valkey
+from pipeline.settings import S3, Engine, Redis, Settings, Speech, Steward, Workers
+from tests.faults.checker import Verdict, check, read_bucket
+from tests.faults.crew import Crew
+from tests.faults.load import Item, items
+from tests.faults.meter import Meter, duplicate_seconds
+from tests.faults.proxies import TcpProxy
+from tests.faults.sabotage import ARMED
+from tests.faults.submitter import Stream, Submitter
+from tests.s3_proxy import S3Proxy, serving
+
+POLL_SECONDS = 0.2
+BUSY_SECONDS = 90
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How a mill is put up, and what it gets to do."""
+
+    items: int = 40
+    full_items: int | None = None
+    """In a run of full scale, where that is another number."""
+    per_second: float = 40.0
+    sick: Callable[[Path, random.Random], list[Item]] = lambda folder, chance: []
+    tones: bool = True
+    crew: Mapping[str, str] = field(
+        default_factory=lambda: {"prepare": "prepare", "infer": "infer", "steward": "steward"}
+    )
+    """Roles by name of the member."""
+    redis_proxy: bool = False
+    s3_proxy: bool = False
+    conditions: bool = True
+    """False: the store ignores If-None-Match, which the proxy takes away."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    engine_seconds: float = 0.15
+    stall_seconds: float = 6
+    lease_seconds: float = 3
+    jobs_in_flight: int = 64
+    max_attempts: int = 3
+    crash_points: tuple[str, ...] = ()
+    """Armed before anything is submitted."""
+    quiet_seconds: float = 150
+    """How long the mill may take, after the last fault, until everything has ended."""
+    state: Callable[[Path], Path] = lambda folder: folder
+    """Where the queue and the workers keep their files."""
+
+
+#: A store that takes every write, and a mill that does not notice.
+UNCONDITIONAL: dict[str, Any] = {
+    "s3_proxy": True,
+    "conditions": False,
+    "environment": {"FAULTS_WITHOUT": "self-test"},
+}
+
+
+class Bench:
+    """A context manager: up on entry, with work submitted; down on exit."""
+
+    def __init__(self, setup: Setup, s3: S3, folder: Path, *, seed: int, full: bool) -> None:
+        self.setup = setup
+        self.folder = folder
+        self.chance = random.Random(seed)
+        self.full = full
+        self.num_items = setup.full_items or setup.items if full else setup.items
+        self.log = folder / "submitted.jsonl"
+        self.engine_log = folder / "engine.jsonl"
+        self.notes: list[str] = []
+        """What the strike found worth telling."""
+        self.complaints: list[str] = []
+        """What the strike found wrong."""
+        self._seed = seed
+        self._exit = ExitStack()
+        self._s3 = s3.model_copy(update={"bucket": f"faults-{secrets.token_hex(6)}"})
+        self.client = _client(self._s3)
+
+    def __enter__(self) -> Self:
+        try:
+            self._put_up()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
+
+    def times(self, small: int, full: int) -> int:
+        """How often to strike, by the scale of the run."""
+        return full if self.full else small
+
+    # The parts of the world
+
+    def _put_up(self) -> None:
+        setup = self.setup
+        state = setup.state(self.folder)
+        self.valkey = Valkey(state / "services")
+        self.valkey.start()
+        self._exit.callback(self.valkey.stop)
+        self.client.make_bucket(self._s3.bucket)
+        self.client.set_bucket_versioning(self._s3.bucket, VersioningConfig(ENABLED))
+        self._exit.callback(self.client.remove_bucket, self._s3.bucket)
+        self.settings = self._settings(state)
+        self.s3_proxy: S3Proxy | None = None
+        if setup.s3_proxy:
+            self.s3_proxy = self._exit.enter_context(serving(self._s3, seed=self._seed))
+            self.s3_proxy.strip_conditions = not setup.conditions
+            self.settings = self.settings.model_copy(update={"s3": self.s3_proxy.settings})
+        self.redis_proxies: dict[str, TcpProxy] = {}
+        environment = {
+            "FAULTS_ENGINE_LOG": str(self.engine_log),
+            "FAULTS_ENGINE_SECONDS": str(setup.engine_seconds),
+            **setup.environment,
+        }
+        if setup.crash_points:
+            environment["FAULTS_CRASH_DIR"] = str(self._arm(setup.crash_points))
+        logs = state / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        self.crew = Crew(logs, environment)
+        self._exit.callback(self.crew.stop)
+        for name, role in setup.crew.items():
+            self.crew.start(name, role, self.routed(name))
+        self.meter = Meter(self.crew, self.redis)
+        self._exit.callback(self.meter.stop)
+        producer = Producer(open_ports(self.routed("submitter")), self.settings)
+        self.submitter = Submitter(producer, self.log)
+        self.log.touch()
+
+    @property
+    def crash_dir(self) -> Path:
+        return self.folder / "crash"
+
+    def _arm(self, points: tuple[str, ...]) -> Path:
+        self.crash_dir.mkdir()
+        for point in points:
+            (self.crash_dir / f"{point}{ARMED}").touch()
+        return self.crash_dir
+
+    def _settings(self, state: Path) -> Settings:
+        setup = self.setup
+        return Settings(
+            redis=self.valkey.settings.model_copy(update={"namespace": "faults"}),
+            s3=self._s3,
+            engine=Engine(name="echo", model="echo", max_batch=4, stall_seconds=setup.stall_seconds),
+            workers=Workers(prepare_processes=2, cache_dir=state / "cache"),
+            steward=Steward(
+                interval=0.5,
+                lease_seconds=setup.lease_seconds,
+                jobs_in_flight=setup.jobs_in_flight,
+                max_attempts=setup.max_attempts,
+            ),
+            speech=Speech(gate="none"),
+        )
+
+    def routed(self, name: str) -> Settings:
+        """The settings of one process: with a Redis proxy of its own, where the experiment has proxies."""
+        if not self.setup.redis_proxy:
+            return self.settings
+        if name not in self.redis_proxies:
+            proxy = TcpProxy(self.address(self.valkey))
+            self._exit.callback(proxy.close)
+            self.redis_proxies[name] = proxy
+        return self.settings.model_copy(update={"redis": through(self.settings.redis, self.redis_proxies[name].port)})
+
+    @staticmethod
+    def address(valkey: Valkey) -> tuple[str, int]:
+        parts = urlsplit(valkey.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
+
+    def redis(self) -> redis.Redis:
+        """A client of the server itself, past all proxies."""
+        return redis.Redis.from_url(self.valkey.url, socket_timeout=5, socket_connect_timeout=2)
+
+    # The course of an experiment
+
+    def submit(self) -> Stream:
+        """Start to submit; sick items go among the first healthy ones."""
+        media = self.folder / "media"
+        media.mkdir()
+        healthy = items(media, self._seed, tones=self.setup.tones)
+        sick = self.setup.sick(media, self.chance)
+        head = list(islice(healthy, min(4, self.num_items)))
+        mixed: Iterator[Item] = chain(head, sick, healthy)
+        number = self.num_items + len(sick)
+        return Stream(self.submitter, mixed, number=number, per_second=self.setup.per_second)
+
+    def open_jobs(self) -> set[str]:
+        found = self.client.list_objects(self._s3.bucket, prefix="open/", recursive=True)
+        return {str(item.object_name) for item in found}
+
+    def await_busy(self, share: float = 0.1) -> None:
+        """Wait until a share of all items has been accepted and has ended."""
+        if not self.num_items:
+            return
+        self.wait_for(lambda: self.ended() >= max(1, share * self.num_items), BUSY_SECONDS, "the mill is busy")
+
+    def ended(self) -> int:
+        return self.submitter.num_accepted - len(self.open_jobs())
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float, what: str) -> bool:
+        """Wait until a condition holds; complains when it does not in time."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                self.complaints.append(f"waited {seconds:.0f} s in vain until {what}")
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def await_quiet(self) -> float:
+        """Wait until nothing is open; the seconds that took. A mill that stays busy is the checker's business."""
+        started = time.monotonic()
+        while self.open_jobs() and time.monotonic() - started < self.setup.quiet_seconds:
+            time.sleep(POLL_SECONDS)
+        return time.monotonic() - started
+
+    def heal(self) -> None:
+        """End all faults of the proxies."""
+        if self.s3_proxy is not None:
+            self.s3_proxy.heal()
+            self.s3_proxy.strip_conditions = not self.setup.conditions
+        for proxy in self.redis_proxies.values():
+            proxy.heal()
+
+    def leases(self, stage: str) -> set[str]:
+        """Names of the work of a stage that is in somebody's hands."""
+        with self.redis() as client:
+            return {bytes(key).decode() for key in client.scan_iter(f"faults:ledger:lease:{stage}.*", count=1000)}
+
+    def duplicate_seconds(self) -> float:
+        return duplicate_seconds(self.engine_log)
+
+    def tries(self) -> dict[str, int]:
+        """How often the most often tried part of each job was tried, by the results."""
+        results = read_bucket(self.client, self._s3.bucket).results
+        return {job: int(result["provenance"]["attempts"]) for job, result in results.items()}
+
+    def verdict(self) -> Verdict:
+        return check(self.client, self._s3.bucket, self.log)
+
+
+def through(settings: Redis, port: int) -> Redis:
+    """The same server by way of a local port."""
+    parts = urlsplit(settings.url.get_secret_value())
+    place = f":{parts.password}@127.0.0.1:{port}"
+    return settings.model_copy(update={"url": SecretStr(parts._replace(netloc=place).geturl())})
+
+
+def _client(s3: S3) -> Minio:
+    secret = s3.secret_key.get_secret_value()
+    return Minio(s3.endpoint, access_key=s3.access_key, secret_key=secret, secure=s3.secure, region=s3.region)

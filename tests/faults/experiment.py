@@ -1,0 +1,131 @@
+"""What an experiment is, and how one is run: a mill under load, a strike, healing, quiet, and the checker's verdict."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.settings import S3
+from tests.faults.bench import Bench, Setup
+from tests.faults.checker import Verdict
+from tests.faults.table import Row
+
+Strike = Callable[[Bench], None]
+MOST_NAMED = 3  # of the jobs or keys in a complaint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """The same with a protection taken away: the checker must find the violation that it protects from."""
+
+    name: str
+    setup: Setup
+    finds: str
+    """A name of `Verdict.violations`."""
+    strike: Strike | None = None
+    """None: that of the experiment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    number: int
+    name: str
+    strike: Strike
+    """Called while the mill works; leaves it as it should be healed, apart from the proxies, which are healed after."""
+    setup: Setup
+    recover_seconds: float | None = None
+    """More than this is wrong."""
+    controls: tuple[Control, ...] = ()
+    lacks: Callable[[], str | None] = lambda: None
+    """Why this machine cannot run it, and how to get what it needs."""
+    quick: bool = False
+    """Part of `make test`."""
+
+
+def run(experiment: Experiment, s3: S3, *, seed: int, full: bool, controls: bool = True) -> Iterator[Row]:
+    """The rows of an experiment and of its controls."""
+    lack = experiment.lacks()
+    if lack is not None:
+        yield Row(number=experiment.number, name=experiment.name, skipped=lack)
+        return
+    yield _ran(experiment, s3, seed, full)
+    for control in experiment.controls if controls else ():
+        yield _controlled(experiment, control, s3, seed, full)
+
+
+def _ran(experiment: Experiment, s3: S3, seed: int, full: bool) -> Row:
+    with _folder() as folder, Bench(experiment.setup, s3, folder, seed=seed, full=full) as bench:
+        seconds = _course(bench, experiment.strike)
+        verdict = bench.verdict()
+        complaints = [*bench.complaints, *_told(verdict)]
+        if experiment.recover_seconds is not None and seconds > experiment.recover_seconds:
+            complaints.append(f"took {seconds:.0f} s to recover, not {experiment.recover_seconds:.0f}")
+        if complaints:
+            print(bench.crew.logs(), flush=True)
+        return _row(experiment, experiment.name, bench, verdict, seconds, tuple(complaints))
+
+
+def _controlled(experiment: Experiment, control: Control, s3: S3, seed: int, full: bool) -> Row:
+    with _folder() as folder, Bench(control.setup, s3, folder, seed=seed, full=full) as bench:
+        seconds = _course(bench, control.strike or experiment.strike)
+        verdict = bench.verdict()
+        is_found = control.finds in verdict.violations
+        complaints = () if is_found else (f"found {', '.join(verdict.violations) or 'nothing'}",)
+        name = f"{experiment.name}, {control.name}"
+        return _row(experiment, name, bench, verdict, seconds, complaints, must_find=control.finds)
+
+
+def _course(bench: Bench, strike: Strike) -> float:
+    """Run one; the seconds from the end of the faults until nothing was open."""
+    stream = bench.submit()
+    bench.await_busy()
+    strike(bench)
+    bench.heal()
+    healed = time.monotonic()
+    stream.join()
+    bench.await_quiet()
+    return time.monotonic() - healed
+
+
+def _told(verdict: Verdict) -> list[str]:
+    return [
+        f"{len(found)} {name}: {', '.join(found[:MOST_NAMED])}{', ...' if len(found) > MOST_NAMED else ''}"
+        for name, found in verdict.violations.items()
+    ]
+
+
+def _row(
+    experiment: Experiment,
+    name: str,
+    bench: Bench,
+    verdict: Verdict,
+    seconds: float,
+    complaints: tuple[str, ...],
+    must_find: str | None = None,
+) -> Row:
+    refused = [f"{bench.submitter.num_refused} refused at submission"] if bench.submitter.num_refused else []
+    return Row(
+        number=experiment.number,
+        name=name,
+        submitted=verdict.submitted,
+        done=verdict.done,
+        partial=verdict.partial,
+        quarantined=verdict.quarantined,
+        lost=len(verdict.lost),
+        doubled=len(verdict.doubled),
+        duplicate_seconds=bench.duplicate_seconds(),
+        redis_mb=bench.meter.redis_mb,
+        rss_mb=bench.meter.rss_mb,
+        recover_seconds=seconds,
+        notes=(*bench.notes, *refused),
+        complaints=complaints,
+        must_find=must_find,
+    )
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="reelmill-faults-", ignore_cleanup_errors=True) as name:
+        yield Path(name)

@@ -1,0 +1,81 @@
+"""Media that cannot succeed, and media that ends whoever touches it: each is quarantined, and nothing else is."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from tests.fault_workers import KILL_HZ
+from tests.faults import load
+from tests.faults.bench import Bench, Setup
+from tests.faults.experiment import Control, Experiment
+from tests.faults.load import Item
+from tests.hostile.bombs import bombs
+
+MAX_TRIES = 3
+
+
+def corpus(folder: Path, chance: random.Random) -> list[Item]:
+    """Truncated, empty, misnamed, blown up; and names that make their process crash, run out of memory, or not end."""
+    whole = load.tone(folder / "whole.wav", 300, chance).path.read_bytes()
+    files = {
+        "empty.wav": b"",
+        "noise.mp3": chance.randbytes(4000),
+        "header only.wav": whole[:40],
+        "zip.mp4": bombs()["zip"],
+        "channels.wav": bombs()["wav of 65,535 channels"],
+        "no end.mkv": bombs()["matroska without an end"],
+        "laughs.mp3": bombs()["a billion laughs"],
+    }
+    made = [load.bytes_of(folder / name, data) for name, data in files.items()]
+    for name in ("!crash", "!memory", "!endless", "!deaf"):
+        made.append(load.tone(folder / f"{name}.wav", 300, chance, fate="failed"))
+    for order in ("crash", "memory"):
+        made.append(load.text(folder / f"engine {order}.txt", chance, 3, f"!{order}", fate="failed"))
+    made.append(load.tone(folder / "kills the engine.wav", KILL_HZ, chance, fate="failed"))
+    return made
+
+
+def killer(folder: Path, chance: random.Random) -> list[Item]:
+    return [load.tone(folder / "kills the engine.wav", KILL_HZ, chance, fate="failed")]
+
+
+def expect_few_tries(bench: Bench) -> None:
+    """18: wait, then see that none was tried more often than allowed."""
+    bench.wait_for(lambda: not bench.open_jobs(), bench.setup.quiet_seconds, "all has ended")
+    tries = bench.tries()
+    if max(tries.values(), default=0) > MAX_TRIES:
+        bench.complaints.append(f"tried {max(tries.values())} times")
+    with bench.redis() as client:
+        bench.notes.append(f"{client.hlen('faults:unacked')} messages left unacknowledged")
+
+
+def nothing(bench: Bench) -> None:
+    """The items are the fault."""
+
+
+#: Time limits that end what hangs within seconds; the real ones take half an hour.
+LIMITED = {"FAULTS_LIMITS": "4,7"}
+POISON = Setup(items=30, full_items=60, sick=corpus, environment=LIMITED, quiet_seconds=240)
+
+EXPERIMENTS = (
+    Experiment(
+        number=18,
+        name="poisoned media",
+        strike=expect_few_tries,
+        setup=POISON,
+        controls=(
+            Control(
+                name="tries not counted",
+                setup=replace(
+                    POISON,
+                    full_items=30,
+                    sick=killer,
+                    environment={"FAULTS_WITHOUT": "counting"},
+                    quiet_seconds=40,
+                ),
+                finds="lost",
+                strike=nothing,
+            ),
+        ),
+    ),
+)

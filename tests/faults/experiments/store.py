@@ -1,0 +1,94 @@
+"""The object store: away, overloaded, silent about what it did, cut off half way, or without conditional writes."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+from pipeline.errors import MISCONFIGURED
+from pipeline.settings import child_environment
+from tests.faults.bench import Bench, Setup
+from tests.faults.crew import ROOT
+from tests.faults.experiment import Control, Experiment
+from tests.s3_proxy import S3Proxy
+
+START_SECONDS = 60
+
+
+def proxy_of(bench: Bench) -> S3Proxy:
+    assert bench.s3_proxy is not None
+    return bench.s3_proxy
+
+
+def go_away(bench: Bench) -> None:
+    """15: the store answers nobody for a while."""
+    seconds = bench.times(10, 60)
+    proxy_of(bench).down = True
+    time.sleep(seconds)
+    proxy_of(bench).heal()
+    bench.notes.append(f"{seconds} s")
+
+
+def slow_down(bench: Bench) -> None:
+    """15: 503 SlowDown to every third request."""
+    proxy_of(bench).slow_down_rate = 0.3
+    time.sleep(bench.times(12, 40))
+
+
+def lose_answers(bench: Bench) -> None:
+    """15: every third PUT is applied and gets no answer."""
+    proxy_of(bench).lose_answer_rate = 0.3
+    time.sleep(bench.times(12, 40))
+
+
+def cut_bodies(bench: Bench) -> None:
+    """15: of every third GET half of the body arrives."""
+    proxy_of(bench).cut_body_rate = 0.3
+    time.sleep(bench.times(12, 40))
+
+
+def expect_refusal(bench: Bench) -> None:
+    """16: no worker may start on such a store, and each must say why."""
+    for role in ("prepare", "infer", "steward"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "workers", role],
+            cwd=ROOT,
+            env=child_environment(bench.settings),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+        if ended.returncode != MISCONFIGURED or "ignores conditional writes" not in ended.stderr:
+            bench.complaints.append(f"{role} ended with status {ended.returncode}: {ended.stderr[-300:]}")
+    bench.notes.append("every role refuses to start")
+
+
+PROXIED = Setup(items=60, full_items=150, per_second=8, s3_proxy=True)
+#: No outage may count as a try: one more would fail a healthy item.
+STRICT = replace(PROXIED, max_attempts=1)
+
+EXPERIMENTS = (
+    Experiment(
+        number=15,
+        name="S3 away",
+        strike=go_away,
+        setup=STRICT,
+        controls=(
+            Control(
+                name="outages count as tries",
+                setup=replace(STRICT, full_items=60, environment={"FAULTS_WITHOUT": "patience"}),
+                finds="healthy_quarantined",
+            ),
+        ),
+    ),
+    Experiment(number=15, name="S3 503 SlowDown to 30 %", strike=slow_down, setup=STRICT),
+    Experiment(number=15, name="S3 answers lost after 30 % of PUTs", strike=lose_answers, setup=STRICT, quick=True),
+    Experiment(number=15, name="S3 bodies cut in 30 % of GETs", strike=cut_bodies, setup=STRICT),
+    Experiment(
+        number=16,
+        name="S3 without conditional writes",
+        strike=expect_refusal,
+        setup=Setup(items=0, crew={}, s3_proxy=True, conditions=False),
+    ),
+)

@@ -1,0 +1,176 @@
+"""The nemesis: random faults from a seed, one after the other, under bad weather that lasts through several of them."""
+
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from pipeline.broker import STAGES
+from tests.faults.bench import Bench, Setup
+from tests.faults.experiment import Experiment
+from tests.faults.experiments.queue import SPARE_BYTES, data_dir
+from tests.faults.experiments.workers import PATIENT
+
+ITEMS_PER_SECOND = 2.0
+FAULTS_PER_WEATHER = 4
+ROLES = ("prepare", "infer", "steward")
+
+
+def kill_child(bench: Bench) -> None:
+    bench.crew.kill_child("prepare", bench.chance.randrange(8))
+
+
+def kill_worker(bench: Bench) -> None:
+    bench.crew.kill(bench.chance.choice(bench.crew.names(*ROLES)))
+
+
+def terminate_worker(bench: Bench) -> None:
+    bench.crew.terminate(bench.chance.choice(bench.crew.names(*ROLES)))
+
+
+def freeze_worker(bench: Bench) -> None:
+    name = bench.chance.choice(bench.crew.names(*ROLES))
+    bench.crew.signal(name, signal.SIGSTOP)
+    time.sleep(bench.setup.lease_seconds + 4)
+    bench.crew.signal(name, signal.SIGCONT)
+
+
+def flush(bench: Bench) -> None:
+    with bench.redis() as client:
+        client.flushall()
+
+
+def restart_redis(bench: Bench) -> None:
+    _end_redis(bench)
+    bench.valkey.start()
+
+
+def forget_redis(bench: Bench) -> None:
+    _end_redis(bench)
+    shutil.rmtree(data_dir(bench) / "appendonlydir")
+    bench.valkey.start()
+
+
+def _end_redis(bench: Bench) -> None:
+    assert bench.valkey.pid is not None
+    os.kill(bench.valkey.pid, signal.SIGKILL)
+    bench.valkey.stop()
+    time.sleep(bench.chance.uniform(0, 3))
+
+
+def stop_redis(bench: Bench) -> None:
+    assert bench.valkey.pid is not None
+    os.kill(bench.valkey.pid, signal.SIGSTOP)
+    time.sleep(bench.chance.uniform(1, 13))
+    os.kill(bench.valkey.pid, signal.SIGCONT)
+
+
+def fill_redis(bench: Bench) -> None:
+    with bench.redis() as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + SPARE_BYTES)
+        time.sleep(bench.chance.uniform(1, 6))
+        client.config_set("maxmemory", "512mb")
+
+
+def kill_clients(bench: Bench) -> None:
+    with bench.redis() as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+def lose_replies(bench: Bench) -> None:
+    proxy = bench.redis_proxies[bench.chance.choice(ROLES)]
+    proxy.stall(requests=False)
+    time.sleep(1)
+    proxy.cut()
+    proxy.heal()
+
+
+def go_dead(bench: Bench) -> None:
+    proxy = bench.redis_proxies[bench.chance.choice(ROLES)]
+    proxy.abandon()
+
+
+def copy_messages(bench: Bench) -> None:
+    with bench.redis() as client:
+        for stage in STAGES:
+            waiting = client.lrange(f"faults:{stage}", 0, -1)
+            if waiting:
+                client.lpush(f"faults:{stage}", *waiting)
+
+
+def store_away(bench: Bench) -> None:
+    assert bench.s3_proxy is not None
+    bench.s3_proxy.down = True
+    time.sleep(bench.chance.uniform(1, 8))
+    bench.s3_proxy.down = False
+
+
+FAULTS: tuple[Callable[[Bench], None], ...] = (
+    kill_child,
+    kill_worker,
+    terminate_worker,
+    freeze_worker,
+    flush,
+    restart_redis,
+    forget_redis,
+    stop_redis,
+    fill_redis,
+    kill_clients,
+    lose_replies,
+    go_dead,
+    copy_messages,
+    store_away,
+)
+
+
+def change_weather(bench: Bench) -> None:
+    """A store that is overloaded, silent or cut off now and then, a network that is slow; or none of it."""
+    bench.heal()
+    store = bench.s3_proxy
+    assert store is not None
+    match bench.chance.randrange(5):
+        case 0:
+            store.slow_down_rate = 0.1
+        case 1:
+            store.lose_answer_rate = 0.1
+        case 2:
+            store.cut_body_rate = 0.1
+        case 3:
+            for proxy in bench.redis_proxies.values():
+                proxy.delay = 0.02
+
+
+def strike_for(seconds: float) -> Callable[[Bench], None]:
+    def strike(bench: Bench) -> None:
+        counts: Counter[str] = Counter()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if counts.total() % FAULTS_PER_WEATHER == 0:
+                change_weather(bench)
+            fault = bench.chance.choice(FAULTS)
+            counts[fault.__name__] += 1
+            fault(bench)
+            time.sleep(bench.chance.uniform(0.5, 4))
+        told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sorted(counts.items()))
+        bench.notes.append(f"{counts.total()} faults, {PATIENT} tries allowed: {told}")
+
+    return strike
+
+
+def soak(seconds: float) -> Experiment:
+    return Experiment(
+        number=21,
+        name=f"soak of {seconds:.0f} s, faults at random",
+        strike=strike_for(seconds),
+        setup=Setup(
+            items=round(seconds * ITEMS_PER_SECOND),
+            per_second=ITEMS_PER_SECOND,
+            redis_proxy=True,
+            s3_proxy=True,
+            stall_seconds=30,
+            max_attempts=PATIENT,
+            quiet_seconds=300,
+        ),
+    )

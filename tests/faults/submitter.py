@@ -1,0 +1,76 @@
+"""Who submits, and writes down what was accepted: the only witness beside the bucket that the checker hears."""
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from pipeline.errors import ReelmillError
+from pipeline.job import Options
+from pipeline.producer import Producer
+from tests.faults.load import Item
+
+
+class Submitter:
+    """Submits items one by one. What is refused is written down as such and not tried again."""
+
+    def __init__(self, producer: Producer, log: Path) -> None:
+        self._producer = producer
+        self._log = log
+        self.num_accepted = 0
+        self.num_refused = 0
+
+    def submit(self, items: Iterable[Item]) -> None:
+        """A line is written after the mill said yes, never before."""
+        with self._log.open("a") as log:
+            for item in items:
+                entry = self._entry(item)
+                log.write(json.dumps(entry) + "\n")
+                log.flush()
+
+    def _entry(self, item: Item) -> dict[str, object]:
+        try:
+            job = self._producer.submit(item.path, item.path.name, Options(), task=item.task)
+        except ReelmillError as error:
+            self.num_refused += 1
+            return {"refused": item.path.name, "reason": str(error)}
+        self.num_accepted += 1
+        return {"accepted": job.id, "name": item.path.name, "contains": item.contains, "fate": item.fate}
+
+
+class Stream:
+    """A submitter in a thread of its own: so many items a second until it is ended or the items are."""
+
+    def __init__(self, submitter: Submitter, items: Iterator[Item], *, number: int, per_second: float) -> None:
+        self._submitter = submitter
+        self._items = items
+        self._number = number
+        self._pause = 1 / per_second
+        self._ending = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="submitter", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            due = time.monotonic()
+            for item in islice(self._items, self._number):
+                if self._ending.is_set():
+                    return
+                self._submitter.submit([item])
+                due += self._pause
+                self._ending.wait(max(0.0, due - time.monotonic()))
+        except BaseException as error:
+            self._error = error
+
+    def join(self) -> None:
+        """Wait until all is submitted. Raises what no submitter should meet."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def end(self) -> None:
+        self._ending.set()
+        self.join()
