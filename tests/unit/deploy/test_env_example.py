@@ -12,8 +12,11 @@ from tests.deployment import DEPLOY, FILLED_IN, assignments, with_values
 TEXT = (DEPLOY / "env.example").read_text()
 COMMENTED = assignments(TEXT, commented=True)
 SET = assignments(TEXT, commented=False)
-#: Of Compose, not of reelmill.
-COMPOSE_ONLY = {"VALKEY_PASSWORD", "VALKEY_LISTEN", "S3_LISTEN", "INFER_GPU", "INFER_MEMORY", "PREPARE_MEMORY"}
+#: Of Compose and of the Hugging Face hub, not of reelmill.
+OF_OTHERS = {
+    *("VALKEY_PASSWORD", "VALKEY_LISTEN", "S3_LISTEN", "INFER_GPU", "INFER_MEMORY", "PREPARE_MEMORY"),
+    "HF_TOKEN",
+}
 #: What the default model is depends on the engine.
 MODEL = "REELMILL_ENGINE__MODEL"
 
@@ -30,12 +33,12 @@ def defaults(group: BaseModel, prefix: str = PREFIX) -> dict[str, Any]:
 
 def test_it_has_every_setting_and_nothing_else() -> None:
     named = COMMENTED.keys() | SET.keys()
-    assert named - COMPOSE_ONLY == defaults(Settings()).keys()
+    assert named - OF_OTHERS == defaults(Settings()).keys()
     assert COMMENTED.keys().isdisjoint(SET.keys())
     assert len(COMMENTED) + len(SET) == sum(1 for line in TEXT.splitlines() if "=" in line and " " not in line)
 
 
-@pytest.mark.parametrize("name", sorted(COMMENTED.keys() - COMPOSE_ONLY - {MODEL}))
+@pytest.mark.parametrize("name", sorted(COMMENTED.keys() - OF_OTHERS - {MODEL}))
 def test_what_is_commented_out_is_how_it_stands(name: str) -> None:
     value = defaults(Settings())[name]
     value = value.get_secret_value() if isinstance(value, SecretStr) else value

@@ -18,6 +18,26 @@ each = pytest.mark.parametrize("path", UNITS, ids=[path.name for path in UNITS])
 #: namespaces that the sandbox is made of.
 MOST_EXPOSED = {"prepare.service": 30, "infer@.service": 25, "steward.service": 20}
 LEAVING = 15
+#: What every unit gives up.
+GIVEN_UP = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "PrivateTmp": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "ProtectClock": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectProc": "invisible",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "SystemCallArchitectures": "native",
+    "UMask": "0077",
+    "User": "reelmill",
+}
 
 
 def settings_of(path: Path) -> dict[str, list[str]]:
@@ -75,6 +95,14 @@ def test_it_could_do_little_to_its_machine(path: Path) -> None:
         f"./{path.relative_to(Path.cwd())}",
     )
     assert done.returncode == 0, done.stdout
+
+
+@each
+def test_it_gives_up_what_it_does_not_need(path: Path) -> None:
+    unit = settings_of(path)
+    assert {name: unit.get(name) for name in GIVEN_UP} == {name: [value] for name, value in GIVEN_UP.items()}
+    assert "SystemCallFilter" in unit
+    assert ("PrivateDevices" in unit) != ("DeviceAllow" in unit)
 
 
 @each
