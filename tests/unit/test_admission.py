@@ -181,7 +181,7 @@ def test_the_same_gives_the_same(sources: list[tuple[int, Priority, list[float]]
     assert run() == run()
 
 
-@given(st.integers(2, 64), st.randoms(use_true_random=False), st.sampled_from(["bulk", "normal", "interactive"]))
+@given(st.integers(8, 64), st.randoms(use_true_random=False), st.sampled_from(["bulk", "normal", "interactive"]))
 def test_a_short_interactive_job_never_waits_for_an_archive(
     places: int, dice: random.Random, archive: Priority
 ) -> None:
@@ -238,15 +238,26 @@ def test_places_for_newcomers_are_left_to_them() -> None:
     assert [one.tenant for one in mill.order[4:]] == ["b", "c"]
 
 
+def test_a_tenant_that_waits_for_nothing_any_more_is_no_newcomer() -> None:
+    admission = Admission(Rules(for_interactive=0, for_newcomers=2))
+    admission.offer(head("one", "a"))
+    admission.withdraw("one")
+    assert admission.next(free=1, now=0) is None
+
+
 def test_a_tenant_with_much_in_flight_stands_behind_the_others_and_still_uses_what_nobody_wants() -> None:
     mill = Mill(Rules(for_interactive=0, for_newcomers=0, tenant_seconds=3600), places=10)
     mill.add(endless("long", "a", [36_000]))
     for _ in range(3):
         mill.step()
     assert mill.got["a"] == 3 * 36_000, "nobody else waits"
-    mill.add(endless("short", "b", [60]))
+    mill.add(endless("short", "b", [400]))
+    for _ in range(200):
+        mill.fill()
+        mill.end(-1)
     mill.fill()
-    assert [one.tenant for one in mill.order[3:]] == ["b"] * 7
+    assert {one.tenant for one in mill.order[3:]} == {"b"}
+    assert mill.got["b"] > 2 * 36_000, "more than its turn, as what is in flight is not done"
     assert mill.admission.seconds_in_flight("a") == 3 * 36_000
     for job in mill.jobs[:3]:
         mill.admission.ended(job)
@@ -254,7 +265,7 @@ def test_a_tenant_with_much_in_flight_stands_behind_the_others_and_still_uses_wh
     while mill.order[-1].tenant == "b":
         mill.fill()
         mill.end(0)
-    assert mill.got["b"] - before <= 36_000 + 60 * 10, "with nothing in flight it takes its turn again"
+    assert mill.got["b"] - before <= 36_000 + 400 * 10, "with nothing in flight it takes its turn again"
 
 
 def test_a_tenant_that_stood_aside_has_no_claim_to_what_the_others_got_meanwhile() -> None:
@@ -316,13 +327,22 @@ def test_a_deadline_that_has_passed_counts_no_more() -> None:
     assert [one.source for one in mill.order] == ["can be kept", "old", "missed"]
 
 
-def test_deadlines_do_not_starve_who_has_none() -> None:
-    mill = Mill(OPEN, places=100)
-    mill.add(iter([head("urgent", since=5.0, deadline=10.0)] * 50))
-    mill.add(iter([head("patient", since=1.0)] * 50))
+@pytest.mark.parametrize("kept", [0, 100])
+def test_deadlines_do_not_starve_who_has_none(kept: int) -> None:
+    mill = Mill(replace(OPEN, for_interactive=kept), places=100)
+    mill.add(iter([head("urgent", since=5.0, deadline=10.0, priority="interactive")] * 50))
+    mill.add(iter([head("patient", since=1.0, priority="interactive")] * 50))
     for _ in range(40):
         mill.step()
     assert [one.source for one in mill.order].count("patient") == 40 // (DEADLINES_IN_A_ROW + 1)
+
+
+def test_every_fourth_is_the_oldest_even_where_all_have_deadlines() -> None:
+    mill = Mill(OPEN, places=12)
+    for number in range(12):
+        mill.add([head(f"{number}", since=float(number), deadline=200.0 - number)])
+    mill.fill()
+    assert [one.source for one in mill.order[:8]] == ["11", "10", "9", "0", "8", "7", "6", "1"]
 
 
 def test_the_real_length_is_charged_once_it_is_known() -> None:
