@@ -29,6 +29,7 @@ from pipeline.job import Seconds
 
 Z = 1.2816  # the 90 % quantile of the normal distribution
 MOST_STRETCHES = 10
+LEAST_SPAN = 1e-3  # seconds; of less, a clock tells nothing
 RECENT_SECONDS = 2 * 3600.0  # what is older says little about now
 PRIOR_SPREAD = math.log(2.0)
 PRIOR_WEIGHT = 3.0
@@ -73,7 +74,7 @@ def measured(samples: Sequence[Sample]) -> Pace | None:
     if len(recent) < 2:
         return None
     span, done = recent[-1].at - recent[0].at, recent[-1].done - recent[0].done
-    if span <= 0 or done <= 0:
+    if span < LEAST_SPAN or done <= 0:
         return None
     grew = sum(one.done < other.done for one, other in pairwise(recent))
     stretches = min(MOST_STRETCHES, len(recent) - 1)

@@ -318,6 +318,15 @@ def test_a_deadline_at_risk_overtakes_one_that_is_not() -> None:
     assert [one.source for one in mill.order] == ["sooner", "later", "large", "old"]
 
 
+def test_a_deadline_goes_with_whoever_had_it() -> None:
+    mill = Mill(OPEN, places=9)
+    mill.add([head("first", since=1.0, deadline=5000.0)])
+    mill.add([head("second", since=2.0, deadline=9000.0)])
+    assert mill.step().source == "first"  # type: ignore[union-attr]
+    mill.now = 6000.0
+    assert mill.step().source == "second"  # type: ignore[union-attr]
+
+
 def test_a_deadline_that_has_passed_counts_no_more() -> None:
     mill = Mill(OPEN, places=9, now=100.0)
     mill.add([head("old", since=1.0)])
