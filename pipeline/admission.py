@@ -54,7 +54,7 @@ class Rules:
     @classmethod
     def of(cls, places: int) -> "Rules":
         """An eighth of the places for interactive jobs, an eighth for newcomers."""
-        return cls(for_interactive=max(1, places // 8) if places > 1 else 0, for_newcomers=places // 8)
+        return cls(for_interactive=places // 8, for_newcomers=places // 8)
 
 
 @dataclass(slots=True)

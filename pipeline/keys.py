@@ -5,6 +5,8 @@ from pipeline.job import Work
 JOBS = "jobs/"
 OPEN = "open/"
 QUARANTINE = "quarantine/"
+OPEN_COLLECTIONS = "open-collections/"
+TRIES = "tries/"
 
 
 def media(tenant: str, sha256: str) -> str:
@@ -66,6 +68,66 @@ def subtitles(job: str, name: str) -> str:
 
 def quarantine(job: str) -> str:
     return f"{QUARANTINE}{job}.json"
+
+
+def tried(work: Work, tries: int) -> str:
+    """That a piece of work is begun once more, after so many tries that were not ended."""
+    return f"{tries_of(work)}{tries:03d}.json"
+
+
+def tries_of(work: Work) -> str:
+    """Prefix of the tries of a piece of work."""
+    return f"{TRIES}{work.name}/"
+
+
+def work_tried(key: str) -> tuple[str, int]:
+    """The name of the work and the number of tries in such a key."""
+    name, number = key.removeprefix(TRIES).rsplit("/", 1)
+    return name, int(number.split(".")[0])
+
+
+def collection(collection: str) -> str:
+    return f"{collection_prefix(collection)}collection.json"
+
+
+def collection_prefix(collection: str) -> str:
+    return f"collections/{collection}/"
+
+
+def open_collection(collection: str) -> str:
+    """A mark, until all its lines have ended."""
+    return f"{OPEN_COLLECTIONS}{collection}"
+
+
+def shard(collection: str, number: int) -> str:
+    return f"{collection_prefix(collection)}shards/{number:06d}.jsonl"
+
+
+def begun_shard(collection: str, number: int) -> str:
+    """That jobs of a shard may have been opened."""
+    return f"{collection_prefix(collection)}begun/{number:06d}"
+
+
+def ended_shards(collection: str) -> str:
+    """Prefix of what became of the shards whose lines have all ended."""
+    return f"{collection_prefix(collection)}ended/"
+
+
+def ended_shard(collection: str, number: int) -> str:
+    return f"{ended_shards(collection)}{number:06d}.json"
+
+
+def closed_collection(collection: str) -> str:
+    return f"{collection_prefix(collection)}closed.json"
+
+
+def ended_collection(collection: str) -> str:
+    return f"{collection_prefix(collection)}ended.json"
+
+
+def promise(collection: str) -> str:
+    """When it was thought to be done, as told first."""
+    return f"{collection_prefix(collection)}promise.json"
 
 
 def outcome(work: Work) -> str:

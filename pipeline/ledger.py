@@ -6,14 +6,22 @@ One contract, two ledgers: memory for one process (here), Redis for the fleet (`
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from pipeline.job import Work
+from pipeline.job import Status, Work
 
 #: What `start` tells instead of a number of tries: somebody alive works on it, or it was done before.
 Taken = Literal["held", "ended"]
 ENDED: Taken = "ended"
 HELD: Taken = "held"
+
+
+class Ending(NamedTuple):
+    """How a job ended."""
+
+    job: str
+    status: Status
+    seconds: float  #: of media, as `admission.media_seconds` counts it
 
 
 class Ledger(Protocol):
@@ -77,8 +85,16 @@ class Ledger(Protocol):
 
     def figures(self, job: str) -> dict[str, float]: ...
 
-    def close_job(self, job: str) -> None:
-        """Drop everything about a job that ended."""
+    def close_job(self, job: str, ending: Ending | None = None) -> None:
+        """Drop everything about a job that ended. `ending`: what `endings` tells of it."""
+
+    def endings(self) -> Sequence[Ending]:
+        """The jobs that have ended since this was asked last; some may be missing."""
+
+    def note(self, name: str, text: str) -> None:
+        """Remember a text for whoever looks."""
+
+    def noted(self, name: str) -> str | None: ...
 
     def count(self, what: str, number: int = 1) -> None:
         """Count something that happened to the mill, such as a repair."""
@@ -103,6 +119,8 @@ class MemoryLedger:
         self._in_flight: set[str] = set()
         self._figures: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._counts: dict[str, int] = defaultdict(int)
+        self._endings: list[Ending] = []
+        self._notes: dict[str, str] = {}
         self._is_blank = True
 
     def start(self, work: Work, *, count: bool) -> int | Taken:
@@ -207,13 +225,28 @@ class MemoryLedger:
         with self._lock:
             return dict(self._figures.get(job, {}))
 
-    def close_job(self, job: str) -> None:
+    def close_job(self, job: str, ending: Ending | None = None) -> None:
         with self._lock:
+            if ending is not None:
+                self._endings.append(ending)
             self._in_flight.discard(job)
             self._states.pop(job, None)
             self._figures.pop(job, None)
             for place in [place for place in self._lacking if place[0] == job]:
                 del self._lacking[place]
+
+    def endings(self) -> Sequence[Ending]:
+        with self._lock:
+            endings, self._endings = self._endings, []
+            return endings
+
+    def note(self, name: str, text: str) -> None:
+        with self._lock:
+            self._notes[name] = text
+
+    def noted(self, name: str) -> str | None:
+        with self._lock:
+            return self._notes.get(name)
 
     def count(self, what: str, number: int = 1) -> None:
         with self._lock:

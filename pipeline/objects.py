@@ -51,6 +51,9 @@ class ObjectStore(Protocol):
         False: it was there before.
         """
 
+    def mark(self, bucket: str, key: str) -> tuple[str, int]:
+        """The ETag and the size in bytes of an object that somebody else keeps, in a bucket of the same store."""
+
     def download(self, key: str, target: Path) -> None:
         """Write an object, ours or that of an s3:// address, to a file that appears whole or not at all."""
 
@@ -109,6 +112,9 @@ class DirectoryStore:
                 _sync(partial)
             _sync(target.parent)
         return True
+
+    def mark(self, bucket: str, key: str) -> tuple[str, int]:
+        raise WorldError(f"a directory has no s3://{bucket}/{key}: name the object store with REELMILL_S3__ENDPOINT")
 
     def download(self, key: str, target: Path) -> None:
         with _plain_errors(key), appearing(target, target.parent) as partial:

@@ -88,7 +88,7 @@ class Producer:
         asked = asked.model_copy(update={"submitted_at": datetime.now(UTC)})
         self._store.create(keys.open_job(job), asked.to_bytes())
         self._store.delete([keys.result(job)])
-        self._open(asked)
+        self._open(asked, is_new=False)
 
     def cancel(self, job: str) -> None:
         """End a job early. Answers it already has are kept in its result."""
@@ -162,11 +162,11 @@ class Producer:
         for key in self._store.list(keys.QUARANTINE):
             yield Result.from_bytes(self._store.get(key))
 
-    def _open(self, job: Job) -> None:
+    def _open(self, job: Job, *, is_new: bool = True) -> None:
         self._store.create(keys.open_job(job.id), job.to_bytes())
         with _without_redis():
             if self._ports.ledger.admit(job.id, self._most_in_flight):
-                start(job.id, self._ports)
+                (start_new if is_new else start)(job.id, self._ports)
 
     def upload(self, path: Path, name: str, tenant: str) -> tuple[Media, bool]:
         """Put a file into the bucket; whether its tenant had none of these bytes there before.
@@ -231,7 +231,13 @@ def refuse_task(task: str, options: Options, settings: EngineSettings) -> None:
         )
 
 
+def start_new(job: str, ports: Ports) -> None:
+    """Send the first work of a job of which there is nothing yet."""
+    for work in ports.ledger.announce([Work(stage="prepare", job=job)]):
+        ports.send(work)
+
+
 def start(job: str, ports: Ports) -> None:
-    """Send what a job needs first: of one that was retried, only what it lacks."""
+    """Send what a job lacks."""
     for work in ports.ledger.announce(due(survey(ports.store, job), ports.windows_ahead)):
         ports.send(work)

@@ -13,8 +13,8 @@ from uuid import uuid4
 import redis
 
 from pipeline.errors import TransientError
-from pipeline.job import Work
-from pipeline.ledger import ENDED, HELD, Taken, is_segment, job_of
+from pipeline.job import Status, Work
+from pipeline.ledger import ENDED, HELD, Ending, Taken, is_segment, job_of
 from pipeline.settings import Settings
 
 #: Seconds after which the ledger forgets a job nobody touches.
@@ -22,6 +22,8 @@ FORGET_SECONDS = 14 * 24 * 3600
 #: First and longest wait before work that met an outage is sent again, seconds; doubled each time.
 BACKOFF_SECONDS = (2, 120)
 _FIGURE = "figure:"
+#: Endings kept for a steward who is away; it finds the others in the bucket.
+MAX_ENDINGS = 20_000
 
 _START = """
 local seen = redis.call('HGET', KEYS[1], ARGV[1])
@@ -212,11 +214,28 @@ class RedisLedger:
             found = cast("dict[str, str]", self._redis.hgetall(self._job(job)))
         return {name.removeprefix(_FIGURE): float(amount) for name, amount in found.items() if name.startswith(_FIGURE)}
 
-    def close_job(self, job: str) -> None:
+    def close_job(self, job: str, ending: Ending | None = None) -> None:
         with _away(), self._redis.pipeline(transaction=False) as pipe:
             pipe.srem(self._in_flight, job)
             pipe.delete(self._job(job))
+            if ending is not None:
+                pipe.rpush(self._ended, f"{ending.job} {ending.status} {ending.seconds:.3f}")
+                pipe.ltrim(self._ended, -MAX_ENDINGS, -1)
             pipe.execute()
+
+    def endings(self) -> Sequence[Ending]:
+        with _away():
+            found = cast("list[str] | None", self._redis.lpop(self._ended, MAX_ENDINGS))
+        parts = (text.split(" ") for text in found or ())
+        return [Ending(job, cast("Status", status), float(seconds)) for job, status, seconds in parts]
+
+    def note(self, name: str, text: str) -> None:
+        with _away():
+            self._redis.set(f"{self._prefix}note:{name}", text, ex=FORGET_SECONDS)
+
+    def noted(self, name: str) -> str | None:
+        with _away():
+            return cast("str | None", self._redis.get(f"{self._prefix}note:{name}"))
 
     def count(self, what: str, number: int = 1) -> None:
         with _away():
@@ -237,6 +256,10 @@ class RedisLedger:
     def close(self) -> None:
         self._stopping.set()
         self._redis.close()
+
+    @property
+    def _ended(self) -> str:
+        return f"{self._prefix}ended"
 
     @property
     def _in_flight(self) -> str:

@@ -211,6 +211,8 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     sandbox: Sandbox = Sandbox()
     steward: Steward = Steward()
+    price_per_hour: float | None = Field(None, ge=0)
+    """What an hour of one engine (a GPU) costs, in whatever currency. None: costs are not told."""
     ffmpeg: Path | None = None
     """The ffmpeg program. None: the one on PATH, else the one that the `local` extra brings."""
     ffprobe: Path | None = None

@@ -61,6 +61,10 @@ class MemoryStore:
         self.objects[key] = source.read_bytes()
         return is_new
 
+    def mark(self, bucket: str, key: str) -> tuple[str, int]:
+        data = self.get(f"s3://{bucket}/{key}")
+        return f"etag-{len(data)}", len(data)
+
     def download(self, key: str, target: Path) -> None:
         target.write_bytes(self.get(key))
 

@@ -1,37 +1,98 @@
-"""The steward: lets waiting jobs in while there is room, and sends again what was lost.
+"""The steward: lets waiting jobs in while there is room, sends again what was lost, follows collections to their end.
 
-It trusts the bucket only. Two of them do no harm: what they send twice is worked on once.
+It trusts the bucket only. One of them leads, by a lease; two that both think so do no harm: what they send twice is
+worked on once.
 """
 
 import logging
 import signal
 import threading
+import time
+from uuid import uuid4
 
 from pipeline.broker import Queues
 from pipeline.errors import TransientError
 from pipeline.fleet import open_ports
+from pipeline.producer import Producer
 from pipeline.settings import Settings
 from pipeline.stages import Ports
 from pipeline.stages.reconcile import idle, lost, open_jobs
+from pipeline.stewarding.admitting import Admitter
+from pipeline.stewarding.progress import Prospects
+from pipeline.stewarding.recovery import recover
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two turns in which jobs are let in; the looks at the bucket are further apart.
+TURN_SECONDS = 0.2
 
 
 class Steward:
     """Looks at the bucket now and then. Work counts as lost when two looks in a row find nothing of its job moving."""
 
-    def __init__(self, ports: Ports, queues: Queues, jobs_in_flight: int) -> None:
+    def __init__(self, ports: Ports, queues: Queues, settings: Settings) -> None:
         self._ports = ports
         self._queues = queues
-        self._jobs_in_flight = jobs_in_flight
+        self._settings = settings.steward
+        self._name = uuid4().hex
+        self._admitter = Admitter(ports, Producer(ports, settings), self._settings.jobs_in_flight)
+        self._prospects = Prospects(ports, settings.price_per_hour)
         self._idle_before: frozenset[str] = frozenset()
+        self._gone_before: frozenset[str] = frozenset()
+        self._not_before = 0.0
+        self._is_blank = False
+
+    def leads(self) -> bool:
+        """Whether this is the one that acts. The office is free again when its holder is silent for three looks."""
+        return self._ports.ledger.lead("steward", self._name, max(3 * self._settings.interval, 5.0))
 
     def look(self) -> int:
-        """Look once; returns how many messages were sent."""
-        jobs = [job for job in open_jobs(self._ports) if self._ports.ledger.admit(job, self._jobs_in_flight)]
-        resting = frozenset(idle(jobs, self._ports, self._queues.waiting()))
+        """Look once at everything that is open; returns how many messages were sent again."""
+        self._is_blank = self._ports.ledger.is_blank() or self._is_blank
+        if self._is_blank:
+            self._start_anew()
+            self._is_blank = False
+        if time.monotonic() < self._not_before:
+            return 0
+        is_open = frozenset(open_jobs(self._ports))
+        in_flight = self._ports.ledger.in_flight()
+        self._dismiss(in_flight - is_open)
+        self._admitter.refresh(is_open, in_flight)
+        self.turn()
+        num_sent = self._send_again(in_flight & is_open)
+        self._prospects.tell(self._admitter.followed)
+        return num_sent
+
+    def turn(self) -> int:
+        """Let in what there is room for; returns how many jobs."""
+        if time.monotonic() < self._not_before:
+            return 0
+        endings = self._ports.ledger.endings()
+        self._prospects.did(sum(ending.seconds for ending in endings))
+        self._admitter.ended(endings)
+        return self._admitter.admit() if self._admitter.has_waiting else 0
+
+    def close(self) -> None:
+        self._admitter.close()
+
+    def _start_anew(self) -> None:
+        """Redis knows nothing: tell it what the bucket knows, and give those who still work time to say so."""
+        found = recover(self._ports)
+        if found.jobs:
+            log.warning("the ledger is empty while %d jobs are open: starting from the bucket", found.jobs)
+            self._not_before = time.monotonic() + self._settings.lease_seconds / 2
+
+    def _dismiss(self, gone: frozenset[str]) -> None:
+        """Jobs in flight that are not open, twice in a row: whoever closed them could not say so."""
+        self._ports.ledger.dismiss(sorted(gone & self._gone_before))
+        self._gone_before = gone
+
+    def _send_again(self, jobs: frozenset[str]) -> int:
+        resting = frozenset(idle(sorted(jobs), self._ports, self._queues.waiting()))
         num_sent = sum(self._send_lost(job) for job in sorted(resting & self._idle_before))
         self._idle_before = resting
+        if num_sent:
+            self._ports.ledger.count("sent_again", num_sent)
         return num_sent
 
     def _send_lost(self, job: str) -> int:
@@ -50,14 +111,22 @@ class Steward:
 
 
 def run(settings: Settings) -> None:
-    """Look every `steward.interval` seconds until told to stop."""
+    """Look every `steward.interval` seconds, and let jobs in between, until told to stop."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    queues = Queues(settings)
-    steward = Steward(open_ports(settings), queues, settings.steward.jobs_in_flight)
-    while not stop.wait(settings.steward.interval):
+    steward = Steward(open_ports(settings), Queues(settings), settings)
+    looked = float("-inf")
+    while not stop.wait(min(TURN_SECONDS, settings.steward.interval)):
         try:
-            steward.look()
+            if not steward.leads():
+                continue
+            if time.monotonic() - looked >= settings.steward.interval:
+                steward.look()
+                looked = time.monotonic()
+            else:
+                steward.turn()
         except TransientError as error:
             log.warning("cannot look now: %s (%s)", error, error.detail)
+            looked = time.monotonic()
+    steward.close()

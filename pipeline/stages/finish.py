@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from pipeline import __version__, formats, keys
+from pipeline.admission import media_seconds
 from pipeline.errors import MissingObjectError, PermanentError
 from pipeline.job import (
     ANSWERED,
@@ -25,6 +26,7 @@ from pipeline.job import (
     Windows,
     Work,
 )
+from pipeline.ledger import Ending
 from pipeline.limits import within
 from pipeline.media.video.choice import parse
 from pipeline.payload import Parcel, unpack
@@ -41,14 +43,15 @@ def finish(work: Work, ports: Ports) -> None:
     """Write the result of a job that lacks nothing (or was cancelled); last, close it."""
     seen = survey(ports.store, work.job)
     if seen.finished:
-        publish(Result.from_bytes(ports.store.get(keys.result(work.job))), ports)
-        close(work.job, _temporary(seen), ports)
+        result = Result.from_bytes(ports.store.get(keys.result(work.job)))
+        publish(result, ports)
+        close(work.job, _temporary(seen), ports, result)
         return
     job = read_job(ports, work.job)
     if job is None or due(seen, ports.windows_ahead) != (work,):
         return
-    commit(assemble(job, seen, _read_answers(seen, ports)), ports)
-    close(work.job, _temporary(seen), ports)
+    result = commit(assemble(job, seen, _read_answers(seen, ports)), ports)
+    close(work.job, _temporary(seen), ports, result)
 
 
 def conclude(parcel: Parcel, answer: Answer | Failure, ports: Ports) -> None:
@@ -56,8 +59,8 @@ def conclude(parcel: Parcel, answer: Answer | Failure, ports: Ports) -> None:
     job, window = parcel.job, 0
     planned = {} if parcel.plan is None else {window: parcel.plan}
     seen = Survey(job=job.id, whole=True, prepared=parcel.windows, planned=planned)
-    commit(assemble(job, seen, {(window, 0): answer}), ports)
-    close(job.id, [keys.whole(job.id)], ports)
+    result = commit(assemble(job, seen, {(window, 0): answer}), ports)
+    close(job.id, [keys.whole(job.id)], ports, result)
 
 
 def conclude_failed(job: str, failure: Failure, ports: Ports) -> None:
@@ -91,18 +94,19 @@ def _read_answers(seen: Survey, ports: Ports) -> Answers:
 def close_failed(job: str, failure: Failure, ports: Ports) -> None:
     """End a job whose finish itself cannot succeed: a bare failed result, its answers kept in the bucket."""
     found = read_job(ports, job)
-    if found is not None:
-        commit(bare_result(found, failure), ports)
-    close(job, [], ports)
+    result = None if found is None else commit(bare_result(found, failure), ports)
+    close(job, [], ports, result)
 
 
-def commit(result: Result, ports: Ports) -> None:
-    """Store a result, then what is made of it. Of two results the first one stands, with all its formats."""
+def commit(result: Result, ports: Ports) -> Result:
+    """Store a result, then what is made of it; gives the one that is stored: of two, the first one stands."""
     rendered = _rendered(result)  # what cannot be written in some format must not be half delivered
     if ports.store.create(keys.result(result.job), result.to_bytes()):
         _publish(result, rendered, ports)
-    else:
-        publish(Result.from_bytes(ports.store.get(keys.result(result.job))), ports)
+        return result
+    stored = Result.from_bytes(ports.store.get(keys.result(result.job)))
+    publish(stored, ports)
+    return stored
 
 
 def publish(result: Result, ports: Ports) -> None:
@@ -127,13 +131,26 @@ def _temporary(seen: Survey) -> list[str]:
     return whole + [keys.segment(seen.job, *place) for place in sorted(seen.payloads)]
 
 
-def close(job: str, temporary: Sequence[str], ports: Ports) -> None:
+def close(job: str, temporary: Sequence[str], ports: Ports, result: Result | None = None) -> None:
     """Remove what only served the work, in one request where it is little; the job stops being open last of all."""
     if len(temporary) > 1:
         ports.store.delete(temporary)
         temporary = []
     ports.store.delete([*temporary, keys.open_job(job)])
-    ports.ledger.close_job(job)
+    ports.ledger.close_job(job, None if result is None else ending(result))
+
+
+def ending(result: Result) -> Ending:
+    """How a job ended, and how much media that was."""
+    info = result.media.info
+    if info is None:
+        seconds = result.media.duration or 0.0
+    elif info.is_timed:
+        seconds = media_seconds(sound=result.media.duration or 0.0)
+    else:
+        pictures = info.picture.pages if info.picture is not None else 0
+        seconds = media_seconds(pictures=pictures, characters=info.characters or 0)
+    return Ending(result.job, result.status, seconds)
 
 
 def assemble(job: Job, seen: Survey, answers: Answers) -> Result:

@@ -6,6 +6,8 @@ from pipeline import keys
 from pipeline.errors import TransientError
 from pipeline.job import Work
 from pipeline.ledger import MemoryLedger
+from pipeline.settings import Settings
+from pipeline.settings import Steward as StewardSettings
 from pipeline.stages import Ports
 from tests.doubles import MemoryStore, a_job, accept
 from workers.steward import Steward
@@ -29,46 +31,69 @@ class Office:
             accept(self.store, job)
         self.queues = FakeQueues()
         self.ports = Ports(store=self.store, ledger=MemoryLedger(), send=self.queues.works.append)
-        self.steward = Steward(self.ports, self.queues, jobs_in_flight)  # type: ignore[arg-type]
+        settings = Settings(steward=StewardSettings(jobs_in_flight=jobs_in_flight, lease_seconds=0.001))
+        self.ports.ledger.is_blank()  # it has known things before
+        self.steward = Steward(self.ports, self.queues, settings)  # type: ignore[arg-type]
+
+    def look(self) -> int:
+        return self.steward.look()
 
 
-def test_work_is_sent_when_two_looks_find_its_job_at_rest() -> None:
+def test_a_job_that_waits_is_let_in_and_what_is_lost_of_it_is_sent_again_when_two_looks_find_it_at_rest() -> None:
     office = Office(1)
-    assert [office.steward.look() for _ in range(3)] == [0, 1, 0], "then it is on the queue"
-    assert office.queues.works == [Work(stage="prepare", job=office.jobs[0].id)]
+    prepare = Work(stage="prepare", job=office.jobs[0].id)
+    assert [office.look() for _ in range(3)] == [0, 0, 0]
+    assert office.queues.works == [prepare]
+    office.queues.works.clear()  # the message is lost
+    assert [office.look() for _ in range(3)] == [0, 1, 0], "then it is on the queue"
+    assert office.queues.works == [prepare]
+    assert office.ports.ledger.counts()["sent_again"] == 1
 
 
 def test_a_job_somebody_works_on_is_left_alone() -> None:
     office = Office(1)
-    office.ports.ledger.start(Work(stage="prepare", job=office.jobs[0].id), count=True)
-    assert [office.steward.look() for _ in range(3)] == [0, 0, 0]
+    office.look()
+    office.ports.ledger.start(office.queues.works.pop(), count=True)
+    assert [office.look() for _ in range(3)] == [0, 0, 0]
 
 
 def test_jobs_beyond_the_window_wait_for_room() -> None:
     office = Office(3, jobs_in_flight=2)
-    office.steward.look()
-    assert office.steward.look() == 2
+    office.look()
+    assert [work.job for work in office.queues.works] == [job.id for job in office.jobs[:2]]
     office.ports.ledger.close_job(office.jobs[0].id)
     office.store.delete([keys.open_job(office.jobs[0].id)])
-    office.queues.works.clear()
-    office.steward.look()
-    office.steward.look()
-    assert Work(stage="prepare", job=office.jobs[2].id) in office.queues.works
+    office.look()
+    assert office.queues.works[2:] == [Work(stage="prepare", job=office.jobs[2].id)]
+
+
+def test_a_job_that_was_closed_by_somebody_who_died_makes_room() -> None:
+    office = Office(2, jobs_in_flight=1)
+    office.look()
+    first = office.queues.works.pop().job
+    office.store.delete([keys.open_job(first)])  # and the ledger was not told
+    assert [office.look(), office.look()] == [0, 0]
+    office.look()
+    assert {work.job for work in office.queues.works} == {job.id for job in office.jobs} - {first}
 
 
 def test_one_job_that_cannot_be_read_does_not_stop_the_others() -> None:
     office = Office(3)
+    office.look()
     office.store.create(keys.windows(office.jobs[1].id), b"not JSON")
-    office.steward.look()
-    assert office.steward.look() == 2
+    office.queues.works.clear()
+    office.look()
+    assert office.look() == 2
     assert {work.job for work in office.queues.works} == {office.jobs[0].id, office.jobs[2].id}
 
 
 def test_a_job_that_died_between_its_result_and_clearing_up_is_finished() -> None:
     office = Office(1)
+    office.look()
+    office.queues.works.clear()
     office.store.create(keys.result(office.jobs[0].id), b"{}")
-    office.steward.look()
-    office.steward.look()
+    office.look()
+    office.look()
     assert office.queues.works == [Work(stage="finish", job=office.jobs[0].id)]
 
 
@@ -83,5 +108,5 @@ def test_an_outage_ends_the_look_and_the_next_look_goes_on() -> None:
     with pytest.raises(TransientError):
         office.steward.look()
     office.store.list = real  # type: ignore[method-assign]
-    office.steward.look()
-    assert office.steward.look() == 1
+    office.look()
+    assert len(office.queues.works) == 1
