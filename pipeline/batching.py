@@ -4,7 +4,7 @@ Decisions only: no threads, no torch, no clock but the `now` it is given. `pipel
 """
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush, nsmallest
+from heapq import heappop, heappush
 from itertools import count
 
 from pipeline.engines import Capabilities, Kind, Request
@@ -113,7 +113,7 @@ class Batcher:
             for flow, line in lane.flows.items():
                 if not alone:
                     waiting.setdefault(flow, []).extend(line)
-        ahead = {flow: nsmallest(most, line)[::-1] for flow, line in waiting.items()}
+        ahead = {flow: sorted(line, reverse=True) for flow, line in waiting.items()}
         tags = {flow: self._shares.class_rank(*flow) for flow in ahead}
         tenants = {tenant: self._shares.rank(tenant) for tenant, _ in ahead}
         found: list[Request] = []
