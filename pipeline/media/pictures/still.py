@@ -39,9 +39,10 @@ _PLUGINS = {
 }
 _WITH_FRAMES = frozenset({"png", "webp", "avif", "gif"})
 _HEIF_PACKAGE = "pillow_heif"
-#: By this one, what a model sees of a picture is within 42 dB of what it would see of the file itself; at 95, a picture
-#: of 64 pixels is 36 dB off. Of 768 pixels it takes 1.8 times the bytes of 95.
-_QUALITY = 98
+#: Steps that a JPEG is rounded to, of brightness and of colour. The same at all frequencies: unlike an eye, a model sees
+#: them all. By this one, what it sees of a picture is within 42 dB of what it would see of the file itself; so it is
+#: with the usual tables at quality 98, which take 1.3 times the bytes, and not at 97.
+_STEPS = [[3] * 64, [3] * 64]
 _FILTERS = {
     "inside": Image.Resampling.BICUBIC,
     # What the processor of Gemma 3n stretches with ("resample": 2 in its configuration).
@@ -122,7 +123,7 @@ def jpeg(image: Image.Image) -> bytes:
 def encoded(image: Image.Image) -> bytes:
     """The same, of a picture that nothing came with: a copy of it would cost as much as its JPEG."""
     output = BytesIO()
-    image.save(output, "JPEG", quality=_QUALITY, subsampling=0)
+    image.save(output, "JPEG", qtables=_STEPS, subsampling=0)
     return output.getvalue()
 
 
