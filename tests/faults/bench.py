@@ -3,76 +3,35 @@
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import redis
 from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
-from pydantic import SecretStr
 
 from pipeline.fleet import open_ports
 from pipeline.producer import Producer
 from pipeline.services import Valkey
-from pipeline.settings import S3, Engine, Redis, Settings, Speech, Steward, Workers
+from pipeline.settings import S3, Engine, Settings, Speech, Steward, Workers, asked_engine
 from tests.faults.checker import Verdict, check, read_bucket
 from tests.faults.crew import Crew
 from tests.faults.load import Item, items
 from tests.faults.meter import Meter, duplicate_seconds
-from tests.faults.proxies import TcpProxy
+from tests.faults.proxies import TcpProxy, through
 from tests.faults.sabotage import ARMED
+from tests.faults.setup import Setup
 from tests.faults.submitter import Stream, Submitter
 from tests.s3_proxy import S3Proxy, serving
 
 POLL_SECONDS = 0.2
 BUSY_SECONDS = 90
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """How a mill is put up, and what it gets to do."""
-
-    items: int = 40
-    full_items: int | None = None
-    """In a run of full scale, where that is another number."""
-    per_second: float = 40.0
-    sick: Callable[[Path, random.Random], list[Item]] = lambda folder, chance: []
-    tones: bool = True
-    crew: Mapping[str, str] = field(
-        default_factory=lambda: {"prepare": "prepare", "infer": "infer", "steward": "steward"}
-    )
-    """Roles by name of the member."""
-    redis_proxy: bool = False
-    s3_proxy: bool = False
-    conditions: bool = True
-    """False: the store ignores If-None-Match, which the proxy takes away."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    engine_seconds: float = 0.15
-    stall_seconds: float = 6
-    lease_seconds: float = 3
-    jobs_in_flight: int = 64
-    max_attempts: int = 3
-    crash_points: tuple[str, ...] = ()
-    """Armed before anything is submitted."""
-    quiet_seconds: float = 150
-    """How long the mill may take, after the last fault, until everything has ended."""
-    state: Callable[[Path], Path] = lambda folder: folder
-    """Where the queue and the workers keep their files."""
-
-
-#: A store that takes every write, and a mill that does not notice.
-UNCONDITIONAL: dict[str, Any] = {
-    "s3_proxy": True,
-    "conditions": False,
-    "environment": {"FAULTS_WITHOUT": "self-test"},
-}
 
 
 class Bench:
@@ -145,8 +104,9 @@ class Bench:
             self.crew.start(name, role, self.routed(name))
         self.meter = Meter(self.crew, self.redis)
         self._exit.callback(self.meter.stop)
-        producer = Producer(open_ports(self.routed("submitter")), self.settings)
-        self.submitter = Submitter(producer, self.log)
+        ports = open_ports(self.routed("submitter"))
+        producer = Producer(ports, self.settings)
+        self.submitter = Submitter(producer, ports.store, asked_engine(self.settings.engine), self.log)
         self.log.touch()
 
     @property
@@ -209,9 +169,20 @@ class Bench:
         number = self.num_items + len(sick)
         return Stream(self.submitter, mixed, number=number, per_second=self.setup.per_second)
 
+    def submit_collection(self, number: int) -> None:
+        """Submit so many healthy items as one collection."""
+        healthy = items(self.folder / "media", self._seed + 1, tones=self.setup.tones)
+        self.submitter.submit_collection("archive", islice(healthy, number))
+
     def open_jobs(self) -> set[str]:
-        found = self.client.list_objects(self._s3.bucket, prefix="open/", recursive=True)
+        """Keys of the jobs, and of the collections, that have not ended."""
+        found = self.client.list_objects(self._s3.bucket, prefix="open", recursive=True)
         return {str(item.object_name) for item in found}
+
+    def results(self) -> int:
+        """How many jobs have a result."""
+        found = self.client.list_objects(self._s3.bucket, prefix="jobs/", recursive=True)
+        return sum(str(item.object_name).endswith("/result.json") for item in found)
 
     def await_busy(self, share: float = 0.1) -> None:
         """Wait until a share of all items has been accepted and has ended."""
@@ -262,13 +233,6 @@ class Bench:
 
     def verdict(self) -> Verdict:
         return check(self.client, self._s3.bucket, self.log)
-
-
-def through(settings: Redis, port: int) -> Redis:
-    """The same server by way of a local port."""
-    parts = urlsplit(settings.url.get_secret_value())
-    place = f":{parts.password}@127.0.0.1:{port}"
-    return settings.model_copy(update={"url": SecretStr(parts._replace(netloc=place).geturl())})
 
 
 def _client(s3: S3) -> Minio:

@@ -117,7 +117,7 @@ def judge(accepted: Collection[Accepted], bucket: Bucket) -> Verdict:
             if item.job in quarantine or statuses.get(item.job) in ENDED - {"done"}
         ),
         sick_passed=tuple(item.job for item in sick if statuses.get(item.job) == "done"),
-        left_open=tuple(sorted(_under("open/", bucket))),
+        left_open=tuple(sorted([*_under("open/", bucket), *_under("open-collections/", bucket)])),
         left_over=tuple(
             sorted(
                 key for key in _under("jobs/", bucket) if not _is_committed(key) and key.split("/")[1] in bucket.results
@@ -133,7 +133,7 @@ def _under(prefix: str, bucket: Bucket) -> Iterable[str]:
 def _is_committed(key: str) -> bool:
     """Whether a key is one that is written once for all."""
     top, *rest = key.split("/", 2)
-    if top == "quarantine":
+    if top in ("quarantine", "collections"):
         return True
     return top == "jobs" and not rest[-1].startswith(TEMPORARY)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.settings import S3
-from tests.faults.bench import Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.checker import Verdict
+from tests.faults.setup import Setup
 from tests.faults.table import Row
 
 Strike = Callable[[Bench], None]

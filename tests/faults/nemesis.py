@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from pipeline.broker import STAGES
-from tests.faults.bench import Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.experiment import Experiment
 from tests.faults.experiments.queue import SPARE_BYTES, data_dir
 from tests.faults.experiments.workers import PATIENT
+from tests.faults.setup import Setup
 
 ITEMS_PER_SECOND = 2.0
 FAULTS_PER_WEATHER = 4

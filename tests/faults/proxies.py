@@ -8,8 +8,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from pipeline.settings import Redis
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST
 CHUNK_BYTES = 65_536
@@ -123,10 +127,8 @@ class TcpProxy:
         link.close()
 
 
-@contextmanager
-def proxying(target: tuple[str, int]) -> Iterator[TcpProxy]:
-    proxy = TcpProxy(target)
-    try:
-        yield proxy
-    finally:
-        proxy.close()
+def through(settings: Redis, port: int) -> Redis:
+    """The same server by way of a local port."""
+    parts = urlsplit(settings.url.get_secret_value())
+    place = f":{parts.password}@127.0.0.1:{port}"
+    return settings.model_copy(update={"url": SecretStr(parts._replace(netloc=place).geturl())})

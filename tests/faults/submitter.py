@@ -4,11 +4,15 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from pipeline.collecting.record import Collection, Line
+from pipeline.collecting.shards import Writer
 from pipeline.errors import ReelmillError
 from pipeline.job import Options
+from pipeline.objects import ObjectStore
 from pipeline.producer import Producer
 from tests.faults.load import Item
 
@@ -16,8 +20,11 @@ from tests.faults.load import Item
 class Submitter:
     """Submits items one by one. What is refused is written down as such and not tried again."""
 
-    def __init__(self, producer: Producer, log: Path) -> None:
+    def __init__(self, producer: Producer, store: ObjectStore, engine: str, log: Path) -> None:
+        """`engine` as jobs carry it."""
         self._producer = producer
+        self._store = store
+        self._engine = engine
         self._log = log
         self.num_accepted = 0
         self.num_refused = 0
@@ -30,6 +37,22 @@ class Submitter:
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
 
+    def submit_collection(self, name: str, items: Iterable[Item]) -> None:
+        """Submit items as one collection; its jobs are accepted when its last shard is stored."""
+        collection = Collection(id=name, name=name, engine=self._engine, submitted_at=datetime.now(UTC))
+        writer = Writer(self._store, collection)
+        lines: list[tuple[Item, str]] = []
+        for item in items:
+            media, is_new = self._producer.upload(item.path, item.path.name, collection.tenant)
+            line = Line(media=media, task=item.task, is_new=is_new)
+            writer.add(line)
+            lines.append((item, line.job(collection).id))
+        writer.close()
+        with self._log.open("a") as log:
+            for item, job in lines:
+                log.write(json.dumps(_accepted(item, job)) + "\n")
+        self.num_accepted += len(lines)
+
     def _entry(self, item: Item) -> dict[str, object]:
         try:
             job = self._producer.submit(item.path, item.path.name, Options(), task=item.task)
@@ -37,7 +60,11 @@ class Submitter:
             self.num_refused += 1
             return {"refused": item.path.name, "reason": str(error)}
         self.num_accepted += 1
-        return {"accepted": job.id, "name": item.path.name, "contains": item.contains, "fate": item.fate}
+        return _accepted(item, job.id)
+
+
+def _accepted(item: Item, job: str) -> dict[str, object]:
+    return {"accepted": job, "name": item.path.name, "contains": item.contains, "fate": item.fate}
 
 
 class Stream:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.broker import STAGES
-from tests.faults.bench import Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.workers import TWO
+from tests.faults.setup import Setup
 
 COPY_SECONDS = 0.3
 COPIED_AT_ONCE = 6

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.bench import Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.experiment import Experiment
+from tests.faults.setup import Setup
 
 DISK_BYTES = 48_000_000
 

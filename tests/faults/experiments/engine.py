@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tests.fault_workers import CRASH_HZ, HANG_HZ, KILL_HZ, LARGE_HZ, MEMORY_HZ
 from tests.faults import load
-from tests.faults.bench import Setup
 from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.poison import expect_few_tries, nothing
 from tests.faults.load import Item
+from tests.faults.setup import Setup
 
 
 def culprits(folder: Path, chance: random.Random) -> list[Item]:

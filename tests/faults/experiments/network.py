@@ -3,9 +3,10 @@
 import time
 from dataclasses import replace
 
-from tests.faults.bench import Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.workers import WITHOUT_STEWARD
+from tests.faults.setup import Setup
 
 WORKERS = ("prepare", "infer")
 

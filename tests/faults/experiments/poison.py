@@ -6,9 +6,10 @@ from pathlib import Path
 
 from tests.fault_workers import KILL_HZ
 from tests.faults import load
-from tests.faults.bench import Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.load import Item
+from tests.faults.setup import Setup
 from tests.hostile.bombs import bombs
 
 MAX_TRIES = 3

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from pipeline.errors import MISCONFIGURED
 from pipeline.settings import child_environment
-from tests.faults.bench import Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.crew import ROOT
 from tests.faults.experiment import Control, Experiment
+from tests.faults.setup import Setup
 from tests.s3_proxy import S3Proxy
 
 START_SECONDS = 60

@@ -4,9 +4,10 @@ import signal
 import time
 from dataclasses import replace
 
-from tests.faults.bench import UNCONDITIONAL, Bench, Setup
+from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.sabotage import FIRED
+from tests.faults.setup import UNCONDITIONAL, Setup
 
 WITHOUT_STEWARD = {"prepare": "prepare", "infer": "infer"}
 #: A storm of kills hits some healthy item three times by chance, which nobody can tell from an item that kills.
