@@ -14,7 +14,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
 COPY workers workers
-RUN /opt/reelmill/bin/pip install --no-cache-dir --compile '.[prepare]'
+RUN /opt/reelmill/bin/pip install --no-cache-dir '.[prepare]'
 
 
 FROM debian:trixie-slim
