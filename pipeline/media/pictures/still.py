@@ -39,9 +39,9 @@ _PLUGINS = {
 }
 _WITH_FRAMES = frozenset({"png", "webp", "avif", "gif"})
 _HEIF_PACKAGE = "pillow_heif"
-#: Steps that a JPEG is rounded to, of brightness and of colour. The same at all frequencies: unlike an eye, a model sees
-#: them all. By this one, what it sees of a picture is within 42 dB of what it would see of the file itself; so it is
-#: with the usual tables at quality 98, which take 1.3 times the bytes, and not at 97.
+#: Steps that a JPEG is rounded to, of brightness and of colour. They are the same at all frequencies: unlike an eye, a
+#: model sees them all. By these, what it sees of a picture is within 42 dB of what it would see of the file itself; by
+#: the usual tables at quality 98, too, in 1.3 times the bytes, and at 97 it is not.
 _STEPS = [[3] * 64, [3] * 64]
 _FILTERS = {
     "inside": Image.Resampling.BICUBIC,
