@@ -78,6 +78,7 @@ def test_in_slots_shares_differ_by_one_largest_request(tenants: list[list[float]
 
 def test_who_was_away_claims_nothing_for_it() -> None:
     waiting = batcher([request(f"a{number}", "a") for number in range(100)], max_batch=10)
+    waiting.add(request("b", "b"))
     for _ in range(5):
         waiting.next_batch(now=0)
     for number in range(20):
@@ -148,6 +149,25 @@ def test_peek_tells_what_the_slots_will_get(
     seen = waiting.peek(most)
     assert waiting.peek(most) == seen, "they stay where they are"
     assert [one.id for one in waiting.fill(slots=most, budget=1e9) if not one.alone] == [one.id for one in seen]
+
+
+def test_peek_takes_turns_as_the_slots_do() -> None:
+    waiting = batcher([request(f"{tenant}{number}", tenant) for tenant in "ab" for number in range(9)])
+    assert Counter(one.tenant for one in waiting.peek(4)) == {"a": 2, "b": 2}
+
+
+def test_a_suspect_does_not_join_others_in_free_slots() -> None:
+    waiting = batcher([request("suspect", "a", alone=True), request("good", "a")], max_batch=4)
+    assert [one.id for one in waiting.fill(slots=4, budget=1000)] == ["good"]
+    assert [one.id for one in waiting.fill(slots=4, budget=1000)] == ["suspect"]
+
+
+def test_a_batch_is_full_by_the_cost_of_what_still_waits() -> None:
+    waiting = batcher([request(f"{number}", "a", deadline=99, cost=5) for number in range(3)], max_cost=10)
+    assert [one.id for one in waiting.next_batch(now=0)] == ["0", "1"]
+    assert waiting.next_batch(now=0) == []
+    waiting.add(request("3", "b", deadline=99, cost=5))
+    assert len(waiting.next_batch(now=0)) == 2
 
 
 @given(ANY)

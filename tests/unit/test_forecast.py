@@ -20,7 +20,17 @@ from pipeline.forecast import (
     remembered,
     sentence,
 )
-from pipeline.pace import MOST_SPREAD, PRIOR_SPREAD, RECENT_SECONDS, Pace, Sample, Z, measured
+from pipeline.pace import (
+    MOST_SPREAD,
+    PRIOR_SPREAD,
+    PRIOR_WEIGHT,
+    RECENT_SECONDS,
+    Pace,
+    Sample,
+    Z,
+    measured,
+    widened,
+)
 from pipeline.rates import Rate, Rates
 
 STEP = 10.0  # seconds between two samples
@@ -180,12 +190,32 @@ def test_a_slow_tenth_of_the_time_makes_the_late_end_later_and_not_the_early_one
     assert dented.slower > dented.faster
 
 
+def test_few_observations_count_for_less_than_they_show() -> None:
+    assert widened(0.5, 3, 1.0) == pytest.approx(math.sqrt((2 * 0.25 * 2 + PRIOR_WEIGHT) / (2 + PRIOR_WEIGHT)))
+    assert widened(0.5, 1, 1.0) == 1.0
+    assert widened(100.0, 5, 1.0) == MOST_SPREAD
+    pace = Pace(rate=1.0, slower=0.5, faster=0.5, stretch=100.0, stretches=4)
+    assert pace.ahead(0.5, 1e9) == pytest.approx(0.5 * math.sqrt(1 + 1 / 4))
+    assert pace.ahead(0.5, 50.0) == pytest.approx(0.5 * math.sqrt(2 + 1 / 4))
+    assert pace.ahead(0.5, 0.0) == pytest.approx(0.5 * math.sqrt(16 + 1 / 4))
+
+
 def test_stretches_that_resemble_each_other_widen_the_range() -> None:
     waves = [200.0] * 50 + [800.0] * 50
     mixed = [200.0, 800.0] * 10
     slow_waves = measured(samples_of(waves))
     assert slow_waves is not None
-    assert slow_waves.slower > 1.3 * math.log(500 / 200)
+
+    def slower(growth: float) -> float:
+        return math.hypot(widened(growth * math.log(500 / 200), 10, PRIOR_SPREAD), Z / math.sqrt(100))
+
+    assert slow_waves.slower == pytest.approx(slower(2.0)), "a correlation of more than 0.6 counts as that"
+    some = [
+        speed for speed in (800.0, 800.0, 800.0, 200.0, 200.0, 200.0, 800.0, 800.0, 200.0, 200.0) for _ in range(10)
+    ]
+    some_waves = measured(samples_of(some))
+    assert some_waves is not None
+    assert some_waves.slower == pytest.approx(slower(math.sqrt(1.4 / 0.6))), "0.3, and 0.1 of bias"
     assert measured(samples_of(mixed * 5)).slower < slow_waves.slower / 2  # type: ignore[union-attr]
 
 
