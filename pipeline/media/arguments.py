@@ -63,8 +63,9 @@ class Frames:
     heard_from: float = 0.0  #: where it begins, in seconds on the clock that is written in the file
 
 
-#: Stands for a third descriptor to write to, whose number is known when the process starts.
-ASIDE = "pipe:aside"
+#: Stand for descriptors to write to, whose numbers are known when the process starts: what is said about each frame,
+#: and sound beside the frames.
+NOTES, ASIDE = "pipe:notes", "pipe:aside"
 
 
 def source(path: Path) -> str:
@@ -117,7 +118,7 @@ def _heard(media: Any, asked: Sound, target: str, start: float | None = None) ->
 def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Frames) -> list[str]:
     """Frames as rgb24 on standard output. Decoding begins at `start` and ends `length` seconds later.
 
-    A line for each frame goes to descriptor 0: the third number in it is the frame's time, in microseconds on the
+    A line for each frame goes to NOTES: the third number in it is the frame's time, in microseconds on the
     clock that is written in the file, the fourth how long it is shown.
     """
     options: dict[str, Any] = {"ss": f"{start:.3f}"} if start > 0 else {}
@@ -137,7 +138,7 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
         shown.output("pipe:1", format="rawvideo", pix_fmt="rgb24", flush_packets=1, **passed),
         # The clock of an output is that of the frame rate unless it is told otherwise, which rounds the times.
         timed.output(
-            "pipe:0", format="framecrc", vcodec="wrapped_avframe", enc_time_base="1/1000000", flush_packets=1, **passed
+            NOTES, format="framecrc", vcodec="wrapped_avframe", enc_time_base="1/1000000", flush_packets=1, **passed
         ),
     ]
     if asked.heard is not None:

@@ -3,14 +3,13 @@
 A program gets: nothing to read but one file, an almost empty environment, its own process group, limits on memory, CPU
 time, files and written bytes, and a deadline. What it writes is counted; of its error output only the tail is kept.
 
-A process with two things to tell writes the second to descriptor 0: it reads nothing there, and the number of any
-other descriptor is known only when the process starts.
+A process with more than one thing to tell writes the others to descriptors whose numbers are known only when it starts:
+names stand for them in its argument list.
 """
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,13 +73,12 @@ class Ffmpeg:
         argv: Sequence[str],
         max_bytes: int,
         ending: Ending,
-        notes: Sink | None = None,
-        aside: Sink | None = None,
+        others: Mapping[str, Sink] | None = None,
     ) -> Iterator[bytes]:
         """Output of a process, chunk by chunk; the exit code and error output are in `ending` afterwards.
 
-        `notes` is handed what the process writes to descriptor 0, `aside` what it writes to `arguments.ASIDE`, as it
-        comes; what these raise is raised.
+        `others` are handed what the process writes to the descriptors that these names stand for in `argv`, as it
+        comes; what they raise is raised.
 
         Raises ResourceError when it hits a limit on memory or time, PermanentError when it crashes or writes more
         than `max_bytes` or the limit on that, TransientError when its sandbox cannot be set up, WorldError when it
@@ -88,10 +86,10 @@ class Ffmpeg:
         when the iterator is closed, read to its end or not.
         """
         arguments.check(list(argv))
-        wanted = [sink for sink in (notes, aside) if sink is not None]
-        process, pipes = self._start(argv, has_notes=notes is not None, has_aside=aside is not None)
+        others = {} if others is None else others
+        process, pipes = self._start(argv, list(others))
         tail = _Tail()
-        sinks: dict[IO[bytes], Sink] = {process.stderr: tail.add, **dict(zip(pipes, wanted, strict=True))}
+        sinks: dict[IO[bytes], Sink] = {process.stderr: tail.add, **dict(zip(pipes, others.values(), strict=True))}
         try:
             yield from process.read(sinks, max_bytes)
             ending.code = process.wait()
@@ -105,17 +103,16 @@ class Ffmpeg:
                 pipe.close()
         judge(ending.code, ending.stderr)
 
-    def _start(self, argv: Sequence[str], *, has_notes: bool, has_aside: bool) -> tuple[Process, list[IO[bytes]]]:
-        """A process, and the ends to read its notes and what it says aside from."""
-        pairs = [os.pipe() for is_wanted in (has_notes, has_aside) if is_wanted]
+    def _start(self, argv: Sequence[str], others: Sequence[str]) -> tuple[Process, list[IO[bytes]]]:
+        """A process, and the ends to read what it writes to each of the descriptors that these names stand for."""
+        pairs = [os.pipe() for _ in others]
         writing = [end for _, end in pairs]
-        stdin = writing[0] if has_notes else subprocess.DEVNULL
-        given = (writing[-1],) if has_aside else ()
-        told = [f"pipe:{given[0]}" if part == arguments.ASIDE else part for part in argv] if given else list(argv)
+        numbers = {name: f"pipe:{end}" for name, end in zip(others, writing, strict=True)}
+        told = [numbers.get(part, part) for part in argv]
         reading = [os.fdopen(end, "rb") for end, _ in pairs]
         try:
             enclosure = None if self.sandbox is None else self.sandbox.of_media(told)
-            return Process(told, self.limits, enclosure, stdin, given), list[IO[bytes]](reading)
+            return Process(told, self.limits, enclosure, given=writing), list[IO[bytes]](reading)
         except OSError as error:
             raise WorldError(f"{argv[0]} cannot be started ({error.strerror}): {_INSTALL}") from error
         finally:

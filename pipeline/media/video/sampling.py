@@ -138,8 +138,10 @@ class Sampling:
             film.ffmpeg.ffmpeg, film.path, film.info.demuxer, start, length, asked=self._asked(first_cell)
         )
         most = min(self._most or int(length * film.choice.rate) + _SPARE_FRAMES, 10**9)
-        aside = None if self._along is None else self._along.put
-        yield from film.ffmpeg.stream(argv, most * frame_bytes, self.ending, self._note, aside)
+        others = {arguments.NOTES: self._note}
+        if self._along is not None:
+            others[arguments.ASIDE] = self._along.put
+        yield from film.ffmpeg.stream(argv, most * frame_bytes, self.ending, others)
         if self._along is not None:
             self._along.close(self.ending)
         yield b""
