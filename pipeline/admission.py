@@ -187,6 +187,8 @@ class Admission:
         return priority == "interactive" and seconds <= self._rules.short
 
     def _fly(self, job: str, flight: _Flight) -> None:
+        if job in self._flights:  # two sources may hold the same job
+            self._land(job)
         self._flights[job] = flight
         self._jobs[flight.tenant] = self._jobs.get(flight.tenant, 0) + 1
         self._seconds[flight.tenant] = self._seconds.get(flight.tenant, 0.0) + flight.seconds

@@ -5,6 +5,8 @@ from pipeline.job import Work
 JOBS = "jobs/"
 OPEN = "open/"
 QUARANTINE = "quarantine/"
+COLLECTIONS = "collections/"
+KNOWN_COLLECTIONS = "known-collections/"
 OPEN_COLLECTIONS = "open-collections/"
 TRIES = "tries/"
 
@@ -75,15 +77,28 @@ def tried(work: Work, tries: int) -> str:
     return f"{tries_of(work)}{tries:03d}.json"
 
 
+def failed_try(work: Work, number: int) -> str:
+    """What the try of this number failed with."""
+    return f"{tries_of(work)}{number:03d}.failed.json"
+
+
 def tries_of(work: Work) -> str:
     """Prefix of the tries of a piece of work."""
-    return f"{TRIES}{work.name}/"
+    return f"{tries_of_job(work.job)}{work.name}/"
+
+
+def tries_of_job(job: str) -> str:
+    return f"{TRIES}{job}/"
 
 
 def work_tried(key: str) -> tuple[str, int]:
     """The name of the work and the number of tries in such a key."""
-    name, number = key.removeprefix(TRIES).rsplit("/", 1)
-    return name, int(number.split(".")[0])
+    _, name, _ = key.removeprefix(TRIES).split("/")
+    return name, number_of_try(key)
+
+
+def number_of_try(key: str) -> int:
+    return int(key.rsplit("/", 1)[1].split(".")[0])
 
 
 def collection(collection: str) -> str:
@@ -91,7 +106,12 @@ def collection(collection: str) -> str:
 
 
 def collection_prefix(collection: str) -> str:
-    return f"collections/{collection}/"
+    return f"{COLLECTIONS}{collection}/"
+
+
+def known_collection(collection: str) -> str:
+    """A mark for ever, so that collections are found without a listing of all their shards."""
+    return f"{KNOWN_COLLECTIONS}{collection}"
 
 
 def open_collection(collection: str) -> str:
@@ -115,6 +135,16 @@ def ended_shards(collection: str) -> str:
 
 def ended_shard(collection: str, number: int) -> str:
     return f"{ended_shards(collection)}{number:06d}.json"
+
+
+def jobs_of_shard(collection: str, number: int) -> str:
+    """The ids of the jobs that a shard's lines became, where the lines alone do not tell."""
+    return f"{collection_prefix(collection)}jobs/{number:06d}.txt"
+
+
+def cancelled_collection(collection: str) -> str:
+    """That no more of its lines are let in."""
+    return f"{collection_prefix(collection)}cancelled.json"
 
 
 def closed_collection(collection: str) -> str:

@@ -1,6 +1,8 @@
 """Reading and writing the shards of a collection."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pipeline import keys
@@ -8,49 +10,66 @@ from pipeline.collecting.record import SHARD_LINES, Closed, Collection, Line
 from pipeline.errors import MissingObjectError, UsageError
 from pipeline.objects import ObjectStore
 
+#: How long a line waits for others to fill its shard.
+FLUSH_SECONDS = 5.0
+
 
 class Writer:
-    """Adds lines to a collection. Lines given again, in the same order, are known again: so it is resumed.
+    """Adds lines to a collection. Memory and requests are those of one shard, whatever its length.
 
-    Memory and requests are those of one shard, whatever its length.
+    What a shard holds is accepted. One is written when it is full, and after a few seconds, so that the mill begins
+    while large files are still on their way.
     """
 
-    def __init__(self, store: ObjectStore, collection: Collection) -> None:
+    def __init__(
+        self, store: ObjectStore, collection: Collection, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
         self.collection = collection
+        self._clock = clock
+        self._began = clock()
+        self._is_open = False
         self._number = 0
         self._lines: list[bytes] = []
         self.lines = 0
         store.create(keys.collection(collection.id), collection.to_bytes())
-        store.create(keys.open_collection(collection.id), b"")
+        store.create(keys.known_collection(collection.id), b"")
 
     def add(self, line: Line) -> None:
-        """Raises UsageError when a shard that was accepted before holds other lines."""
+        """Raises UsageError when somebody else adds other lines at the same time, or it was cancelled."""
+        if not self._lines:
+            self._began = self._clock()
         self._lines.append(line.to_line())
         self.lines += 1
-        if len(self._lines) == SHARD_LINES:
-            self._write()
+        if len(self._lines) == SHARD_LINES or self._clock() - self._began >= FLUSH_SECONDS:
+            self.flush()
 
     def close(self, refused: int = 0) -> None:
         """No more lines will come."""
-        if self._lines:
-            self._write()
-        closed = Closed(lines=self.lines, refused=refused, closed_at=datetime.now(UTC))
-        self._store.create(keys.closed_collection(self.collection.id), closed.to_bytes())
+        self.flush()
+        name = self.collection.id
+        if not self._store.exists(keys.closed_collection(name)):
+            self._store.create(keys.open_collection(name), b"")
+            closed = Closed(lines=self.lines, refused=refused, closed_at=datetime.now(UTC))
+            self._store.create(keys.closed_collection(name), closed.to_bytes())
 
-    def skip(self) -> int:
-        """Pass over the shards that are whole in the bucket; returns how many lines they hold."""
-        while self._store.exists(keys.shard(self.collection.id, self._number)):
-            number = sum(1 for _ in lines_of(self._store, self.collection.id, self._number))
-            if number < SHARD_LINES:
-                break
-            self._number += 1
-            self.lines += number
+    def skip(self, told: Callable[[Line], None] = lambda line: None) -> int:
+        """Pass over the shards that are in the bucket, and tell their lines; returns how many that are."""
+        with suppress(MissingObjectError):
+            while True:
+                for line in lines_of(self._store, self.collection.id, self._number):
+                    told(line)
+                    self.lines += 1
+                self._number += 1
         return self.lines
 
-    def _write(self) -> None:
-        key = keys.shard(self.collection.id, self._number)
-        data = b"".join(self._lines)
+    def flush(self) -> None:
+        """Accept what was added so far."""
+        if not self._lines:
+            return
+        key, data = keys.shard(self.collection.id, self._number), b"".join(self._lines)
+        if not self._store.exists(key):
+            self._open()
         if not self._store.create(key, data, "application/jsonl") and not _same(self._store.get(key), data):
             raise UsageError(
                 f"collection {self.collection.id} was submitted with other lines (shard {self._number}): "
@@ -58,6 +77,17 @@ class Writer:
             )
         self._number += 1
         self._lines = []
+
+    def _open(self) -> None:
+        """Before a shard, so that it is followed; whoever believes that the collection was whole learns better."""
+        name = self.collection.id
+        if self._store.exists(keys.cancelled_collection(name)):
+            raise UsageError(f"collection {name} was cancelled: `reelmill retry {name}` takes that back")
+        if not self._is_open:
+            if self._number:
+                self._store.delete([keys.closed_collection(name), keys.ended_collection(name)])
+            self._store.create(keys.open_collection(name), b"")
+            self._is_open = True
 
 
 def _same(stored: bytes, given: bytes) -> bool:

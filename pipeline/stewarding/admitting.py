@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ from pipeline import keys
 from pipeline.admission import Admission, Rules
 from pipeline.collecting.record import Ended
 from pipeline.collecting.shards import read_collection
-from pipeline.errors import MissingObjectError, TransientError, WorldError
+from pipeline.errors import MissingObjectError, TransientError, UsageError, WorldError
 from pipeline.job import Job, Media, Result
 from pipeline.ledger import Ending
 from pipeline.objects import split_address
@@ -55,12 +56,15 @@ class Admitter:
         for gone in self.followed.keys() - ids:
             self._drop(gone)
         for name in sorted(ids - self.followed.keys()):
-            try:
-                self.followed[name] = Followed(self._store, read_collection(self._store, name))
-            except (ValueError, WorldError):  # the others must not wait for whoever mends it
-                log.exception("collection %s cannot be read", name)
-        for followed in self.followed.values():
-            followed.refresh()
+            self._follow(name)
+        for name, followed in list(self.followed.items()):
+            was_cancelled = followed.cancelled
+            if not followed.refresh():
+                self._drop(name)
+                self._follow(name)
+                continue
+            if followed.cancelled and not was_cancelled:
+                self._cancel(followed)
             self._offer(followed)
         self._look_at_jobs(is_open, in_flight)
         self.ended(self._unseen(is_open))
@@ -96,6 +100,21 @@ class Admitter:
 
     def close(self) -> None:
         self._pool.shutdown()
+
+    def _follow(self, name: str) -> None:
+        try:
+            followed = Followed(self._store, read_collection(self._store, name))
+            followed.refresh()
+        except (ValueError, UsageError, WorldError):  # the others must not wait for whoever mends it
+            log.exception("collection %s cannot be read", name)
+            return
+        self.followed[name] = followed
+        self._offer(followed)
+
+    def _cancel(self, followed: Followed) -> None:
+        for job in followed.out:
+            with suppress(UsageError):  # it has ended meanwhile
+                self._producer.cancel(job)
 
     def _look_at_jobs(self, is_open: frozenset[str], in_flight: frozenset[str]) -> None:
         for name in sorted(in_flight - self._admission.in_flight):
@@ -210,6 +229,9 @@ class Admitter:
         ended = Ended(tally=followed.tally, ended_at=datetime.now(UTC))
         self._store.create(keys.ended_collection(name), ended.to_bytes())
         self._store.delete([keys.open_collection(name)])
+        if not followed.refresh():  # somebody opened it again just now, before or after that
+            self._store.delete([keys.ended_collection(name)])
+            self._store.create(keys.open_collection(name), b"")
         self._drop(name)
 
     def _drop(self, collection: str) -> None:

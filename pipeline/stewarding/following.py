@@ -5,7 +5,6 @@ are gone through again.
 """
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline import keys
@@ -29,9 +28,11 @@ class Next:
 
 
 class _Shard:
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, lines: list[Line]) -> None:
+        self.total = len(lines)
         self.tally = Tally()
+        self.jobs: list[str] = []  #: of its lines that were let in, in order
+        self.tells_jobs = all(line.media.sha256 for line in lines)  #: its lines alone tell what jobs they become
 
 
 class Followed:
@@ -42,6 +43,7 @@ class Followed:
         self.collection = collection
         self.tally = Tally()
         self.closed: Closed | None = None
+        self.cancelled = False
         self.failed: set[str] = set()
         self._lines: deque[Next] = deque()
         self._shards: dict[int, _Shard] = {}
@@ -57,16 +59,25 @@ class Followed:
         return len(self._out)
 
     @property
+    def out(self) -> tuple[str, ...]:
+        """The jobs that are out."""
+        return tuple(self._out)
+
+    @property
     def mean_seconds(self) -> float | None:
         """Of the media of a line, as far as it is known."""
         return self.tally.seconds / self.tally.lines if self.tally.lines else None
 
     @property
     def is_done(self) -> bool:
+        if self.cancelled:
+            return not self._out
         return self.closed is not None and self.tally.lines >= self.closed.lines
 
     def head(self) -> Next | None:
-        """The next line; None when all that are in by now were let in."""
+        """The next line; None when all that are in by now were let in, or no more are."""
+        if self.cancelled:
+            return None
         while not self._lines:
             if self._number in self._ended:
                 self._number += 1
@@ -81,6 +92,7 @@ class Followed:
         """A line became this job; False: it is one that is out already."""
         is_first = job not in self._out
         self._out.setdefault(job, []).append(shard)
+        self._shards[shard].jobs.append(job)
         return is_first
 
     def ended(self, job: str, status: Status, seconds: float) -> None:
@@ -92,15 +104,26 @@ class Followed:
             shard.tally += Tally.of(status, seconds)
             self.tally += Tally.of(status, seconds)
             if shard.tally.lines == shard.total:
+                if not shard.tells_jobs:
+                    self._store.create(keys.jobs_of_shard(self.collection.id, number), "\n".join(shard.jobs).encode())
                 self._store.create(keys.ended_shard(self.collection.id, number), shard.tally.to_bytes())
                 del self._shards[number]
                 self._ended.add(number)
 
-    def refresh(self) -> None:
-        """See whether all lines are in."""
-        if self.closed is None:
-            with suppress(MissingObjectError):  # while it is being submitted
-                self.closed = Closed.from_bytes(self._store.get(keys.closed_collection(self.collection.id)))
+    def refresh(self) -> bool:
+        """See whether all lines are in. False: it was opened again, and is to be followed anew from the bucket."""
+        self.cancelled = self._store.exists(keys.cancelled_collection(self.collection.id))
+        closed = self._read_closed()
+        if self.closed is not None and closed != self.closed:
+            return False
+        self.closed = closed
+        return True
+
+    def _read_closed(self) -> Closed | None:
+        try:
+            return Closed.from_bytes(self._store.get(keys.closed_collection(self.collection.id)))
+        except MissingObjectError:
+            return None  # it is being submitted
 
     def _load(self) -> bool:
         number = self._number
@@ -111,6 +134,6 @@ class Followed:
         begun = self._store.exists(keys.begun_shard(self.collection.id, number))
         self._store.create(keys.begun_shard(self.collection.id, number), b"")
         self._lines.extend(Next(line, number, begun) for line in lines)
-        self._shards[number] = _Shard(len(lines))
+        self._shards[number] = _Shard(lines)
         self._number += 1
         return True
