@@ -263,6 +263,7 @@ def test_files_that_fail_take_no_time() -> None:
     assert likely == pytest.approx(900)
     assert 820 < low < 870
     assert 920 < high < 950
+    assert failing(10, 100) == pytest.approx((0.0678, 0.1, 0.1451), abs=1e-4)
     assert failing(0, 50) == (0, 0, 0)
     assert failing(5, 5)[1:] == (1, 1)
     assert failing(3, 2) == (0, 0, 0)
@@ -299,6 +300,9 @@ def test_a_plan_of_what_was_never_seen_is_not_known() -> None:
     nothing = remembered(rates, {"sound": Remaining(known=10), "frames": Remaining(known=0)})
     assert nothing is not None
     assert nothing.engine_seconds is None, "nobody measured it"
+    timed = remembered(rates.learnt("sound", 600, 60, 6), {"sound": Remaining(known=10), "frames": Remaining(known=0)})
+    assert timed is not None
+    assert timed.engine_seconds == pytest.approx(0.1), "what there is none of need not be known"
     assert remembered(rates, {"sound": Remaining(known=10)}, price=1.0).cost is None  # type: ignore[union-attr]
 
 
