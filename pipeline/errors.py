@@ -52,5 +52,9 @@ class TransientError(PipelineError):
     """The world is bad (object store, Redis, GPU away): the work is sent again later and no try is counted."""
 
 
+class LeavingError(TransientError):
+    """This process is told to stop: another one should do the work, now."""
+
+
 class MissingObjectError(PipelineError):
     """The object store has no such key."""

@@ -98,7 +98,7 @@ def work_tried(key: str) -> tuple[str, int]:
 
 
 def number_of_try(key: str) -> int:
-    return int(key.rsplit("/", 1)[1].split(".")[0])
+    return int(key.rsplit("/", 1)[1].split(".", maxsplit=1)[0])
 
 
 def collection(collection: str) -> str:

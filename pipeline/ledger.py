@@ -30,7 +30,7 @@ class Ledger(Protocol):
     def start(self, work: Work, *, count: bool) -> int | Taken:
         """Take the lease on a piece of work; gives how often it was begun before without being ended.
 
-        `count`: this counts as begun.
+        `count`: this counts as begun. Where it raises, nothing was begun: what had an effect is taken back.
         """
 
     def end(self, work: Work) -> None:
@@ -52,7 +52,10 @@ class Ledger(Protocol):
         """Count a try, before the work starts."""
 
     def restore(self, work: Work, tries: int) -> None:
-        """Set the count back: an outage stopped the work, which is no try."""
+        """Set the count back: an outage stopped the work, which is no try.
+
+        Never raises: what cannot be told now is told when the ledger is back.
+        """
 
     def postpone(self, work: Work) -> float:
         """Let the steward leave it alone for a while, longer each time; returns the seconds."""
@@ -103,6 +106,9 @@ class Ledger(Protocol):
 
     def lead(self, office: str, who: str, seconds: float) -> bool:
         """Whether `who` holds an office that one alone should hold, for so many seconds from now."""
+
+    def resign(self, office: str, who: str) -> None:
+        """Leave an office, if `who` holds it, so that another need not wait for it."""
 
     def is_blank(self) -> bool:
         """Whether everything was forgotten since this was asked last (or never anything known)."""
@@ -259,6 +265,9 @@ class MemoryLedger:
     def lead(self, office: str, who: str, seconds: float) -> bool:
         del office, who, seconds
         return True
+
+    def resign(self, office: str, who: str) -> None:
+        del office, who
 
     def is_blank(self) -> bool:
         with self._lock:

@@ -77,6 +77,13 @@ class Producer:
         self._open(job)
         return job
 
+    def accept(self, job: Job) -> bool:
+        """Open a job whose media lies in a bucket already; False: it has a result, and stays as it is."""
+        if self._store.exists(keys.result(job.id)):
+            return False
+        self._open(job, is_new=False)
+        return True
+
     def retry(self, job: str, *, everything: bool = False) -> None:
         """Take back a job's failures (or all it has) and open it again. Raises UsageError while it is still open."""
         asked = self.result(job).asked
@@ -189,6 +196,7 @@ class Producer:
 
     def _taken_back(self, seen: Survey, *, everything: bool) -> Iterator[str]:
         yield from (keys.cancelled(seen.job), keys.quarantine(seen.job), keys.whole(seen.job))
+        yield from self._store.list(keys.tries_of_job(seen.job))
         brought = seen.prepared.media if everything and isinstance(seen.prepared, Windows) else None
         yield from (key for key in outputs(seen.job, brought).values() if key != keys.result(seen.job))
         if everything or isinstance(seen.prepared, Failure):

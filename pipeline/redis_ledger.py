@@ -5,6 +5,7 @@ the live figures. What must be seen and changed at once is a script, which also 
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 import redis
 
-from pipeline.errors import TransientError
+from pipeline.errors import TransientError, WorldError
 from pipeline.job import Status, Work
 from pipeline.ledger import ENDED, HELD, Ending, Taken, is_segment, job_of
 from pipeline.settings import Settings
@@ -20,7 +21,7 @@ from pipeline.settings import Settings
 #: Seconds after which the ledger forgets a job nobody touches.
 FORGET_SECONDS = 14 * 24 * 3600
 #: First and longest wait before work that met an outage is sent again, seconds; doubled each time.
-BACKOFF_SECONDS = (2, 120)
+BACKOFF_SECONDS = (2, 30)
 _FIGURE = "figure:"
 #: Endings kept for a steward who is away; it finds the others in the bucket.
 MAX_ENDINGS = 20_000
@@ -31,9 +32,24 @@ if seen == 'ended' then return 'ended' end
 if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return 'held' end
 if ARGV[4] == '1' then
   redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+  redis.call('HSET', KEYS[1], 'by:' .. ARGV[1], ARGV[2])
   redis.call('EXPIRE', KEYS[1], ARGV[5])
 end
 return tonumber(seen or '0')
+"""
+# A start whose answer got lost, perhaps with its effect: whoever asked does not know, and did not begin.
+_UNDO_START = """
+if redis.call('GET', KEYS[2]) == ARGV[2] then redis.call('DEL', KEYS[2]) end
+if redis.call('HGET', KEYS[1], 'by:' .. ARGV[1]) == ARGV[2] then
+  redis.call('HDEL', KEYS[1], 'by:' .. ARGV[1])
+  if redis.call('HGET', KEYS[1], ARGV[1]) ~= 'ended' then redis.call('HINCRBY', KEYS[1], ARGV[1], -1) end
+end
+"""
+_RESTORE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= 'ended' then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
 """
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 # A job that has ended has no hash any more, and gets none back.
@@ -92,6 +108,19 @@ if owner and owner ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
+_SCRIPTS = (
+    _START,
+    _UNDO_START,
+    _RESTORE,
+    _RELEASE,
+    _END,
+    _RENEW,
+    _ANNOUNCE,
+    _EXPECT,
+    _ANSWERED,
+    _ADMIT,
+    _LEAD,
+)
 
 
 class RedisLedger:
@@ -105,25 +134,39 @@ class RedisLedger:
         )
         self._scripts: dict[str, Callable[..., Any]] = {
             text: self._redis.register_script(text)
-            for text in (_START, _RELEASE, _END, _RENEW, _ANNOUNCE, _EXPECT, _ANSWERED, _ADMIT, _LEAD)
+            for text in (
+                _START,
+                _UNDO_START,
+                _RESTORE,
+                _RELEASE,
+                _END,
+                _RENEW,
+                _ANNOUNCE,
+                _EXPECT,
+                _ANSWERED,
+                _ADMIT,
+                _LEAD,
+            )
         }
         self._mine: dict[str, str] = {}
+        self._owed: deque[Callable[[], object]] = deque()  #: what Redis must still be told
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._renewer: threading.Thread | None = None
 
     def start(self, work: Work, *, count: bool) -> int | Taken:
         token, lease = uuid4().hex, self._lease(work.name)
-        found = self._run(
-            _START, [self._job(work.job), lease], [_field(work), token, self._lease_ms, int(count), FORGET_SECONDS]
-        )
+        places = [self._job(work.job), lease]
+        try:
+            found = self._run(_START, places, [_field(work), token, self._lease_ms, int(count), FORGET_SECONDS])
+        except TransientError:
+            self._owe(lambda: self._run(_UNDO_START, places, [_field(work), token]))
+            raise
         if found in (ENDED, HELD):
             return cast("Taken", found)
         with self._lock:
             self._mine[lease] = token
-            if self._renewer is None:
-                self._renewer = threading.Thread(target=self._renew_all, name="leases", daemon=True)
-                self._renewer.start()
+        self._start_renewing()
         return int(cast("int", found))
 
     def end(self, work: Work) -> None:
@@ -158,8 +201,13 @@ class RedisLedger:
             pipe.execute()
 
     def restore(self, work: Work, tries: int) -> None:
-        with _away():
-            self._redis.hset(self._job(work.job), _field(work), str(tries))
+        try:
+            self._restore(work, tries)
+        except TransientError:
+            self._owe(lambda: self._restore(work, tries))
+
+    def _restore(self, work: Work, tries: int) -> None:
+        self._run(_RESTORE, [self._job(work.job)], [_field(work), tries, FORGET_SECONDS])
 
     def postpone(self, work: Work) -> float:
         first, longest = BACKOFF_SECONDS
@@ -249,9 +297,21 @@ class RedisLedger:
     def lead(self, office: str, who: str, seconds: float) -> bool:
         return bool(self._run(_LEAD, [f"{self._prefix}office:{office}"], [who, int(seconds * 1000)]))
 
+    def resign(self, office: str, who: str) -> None:
+        self._run(_RELEASE, [f"{self._prefix}office:{office}"], [who])
+
     def is_blank(self) -> bool:
         with _away():
             return bool(self._redis.set(f"{self._prefix}born", "1", nx=True))
+
+    def self_test(self) -> None:
+        """Raises TransientError when Redis is away, WorldError when it does not let us in."""
+        try:
+            self._redis.ping()
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+            raise WorldError(f"Redis does not let us in: {error}") from error
+        except redis.RedisError as error:
+            raise TransientError("Redis cannot be reached", str(error)) from error
 
     def close(self) -> None:
         self._stopping.set()
@@ -290,8 +350,29 @@ class RedisLedger:
             values = cast("list[str | None]", self._redis.mget([key_of(name) for name in names]))
         return frozenset(name for name, value in zip(names, values, strict=True) if value is not None)
 
+    def _owe(self, tell: Callable[[], object]) -> None:
+        """Tell it when Redis is back."""
+        self._owed.append(tell)
+        self._start_renewing()
+
+    def _pay(self) -> None:
+        while self._owed:
+            tell = self._owed.popleft()
+            try:
+                tell()
+            except TransientError:
+                self._owed.appendleft(tell)
+                return
+
+    def _start_renewing(self) -> None:
+        with self._lock:
+            if self._renewer is None:
+                self._renewer = threading.Thread(target=self._renew_all, name="leases", daemon=True)
+                self._renewer.start()
+
     def _renew_all(self) -> None:
         while not self._stopping.wait(self._lease_ms / 3000):
+            self._pay()
             with self._lock:
                 mine = list(self._mine.items())
             # A lease that cannot be renewed only means that the work may be done twice.

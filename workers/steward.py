@@ -19,7 +19,7 @@ from pipeline.stages import Ports
 from pipeline.stages.reconcile import idle, lost, open_jobs
 from pipeline.stewarding.admitting import Admitter
 from pipeline.stewarding.progress import Prospects
-from pipeline.stewarding.recovery import recover
+from pipeline.stewarding.recovery import Sweeper, recover
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Steward:
         self._settings = settings.steward
         self._name = uuid4().hex
         self._admitter = Admitter(ports, Producer(ports, settings), self._settings.jobs_in_flight)
+        self._sweeper = Sweeper(ports)
         self._prospects = Prospects(ports, settings.price_per_hour)
         self._idle_before: frozenset[str] = frozenset()
         self._gone_before: frozenset[str] = frozenset()
@@ -61,6 +62,7 @@ class Steward:
         self.turn()
         num_sent = self._send_again(in_flight & is_open)
         self._prospects.tell(self._admitter.followed)
+        self._sweeper.sweep(is_open)
         return num_sent
 
     def turn(self) -> int:
@@ -73,7 +75,9 @@ class Steward:
         return self._admitter.admit() if self._admitter.has_waiting else 0
 
     def close(self) -> None:
+        """Let another one lead."""
         self._admitter.close()
+        self._ports.ledger.resign("steward", self._name)
 
     def _start_anew(self) -> None:
         """Redis knows nothing: tell it what the bucket knows, and give those who still work time to say so."""
@@ -129,4 +133,7 @@ def run(settings: Settings) -> None:
         except TransientError as error:
             log.warning("cannot look now: %s (%s)", error, error.detail)
             looked = time.monotonic()
-    steward.close()
+    try:
+        steward.close()
+    except TransientError as error:
+        log.warning("the next steward has to wait: %s (%s)", error, error.detail)
