@@ -1,14 +1,16 @@
 """Manifests: a list of media with what is to be done with each. JSON Lines or CSV, read line by line.
 
 A line has `path` (or `media`): a file, seen from the folder of the manifest, or `s3://bucket/key`. It may have `task`,
-and any option of a job under its own name (`language`, `speech`, `frames` ...). A CSV names its columns in
-the first line; an empty cell is one that is not there, and a `json_schema` is written as JSON.
+`custom_id` (what its submitter calls it, told again with its result), and any option of a job under its own name
+(`language`, `speech`, `frames` ...). A CSV names its columns in the first line; an empty cell is one that is not there,
+and a `json_schema` is written as JSON.
 
 Which tasks there are and which options they take is for whoever reads the manifest to check.
 """
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
@@ -20,7 +22,7 @@ from pipeline.job import Options
 
 MAX_LINE = 1 << 20  # bytes of one line of JSON
 _PATH = ("path", "media")
-_OWN = frozenset({*_PATH, "task"})
+_OWN = frozenset({*_PATH, "task", "custom_id"})
 _COLUMNS = frozenset({*_OWN, *Options.model_fields})
 _REMOTE = "s3://"
 
@@ -34,6 +36,7 @@ class Entry(BaseModel):
     path: str = Field(validation_alias=AliasChoices(*_PATH), min_length=1)
     task: str | None = None  #: None: the one that the command line names
     options: Options = Options()
+    custom_id: str | None = None
 
     @classmethod
     def of(cls, line: int, fields: Mapping[str, Any]) -> "Self | WrongLine":
@@ -75,8 +78,38 @@ def read(manifest: Path) -> Iterator[Entry | WrongLine]:
         raise UsageError(f"the manifest {manifest} cannot be read: {error.strerror}") from error
 
 
-def _json_lines(file: IO[bytes]) -> Iterator[Entry | WrongLine]:
-    line = 0
+def read_stream(file: IO[bytes]) -> Iterator[Entry | WrongLine]:
+    """The same from a stream (standard input): JSON Lines, or, if the first line is no object, one path a line."""
+    blank, first = 0, file.readline(MAX_LINE)
+    while first and not first.strip():
+        blank, first = blank + 1, file.readline(MAX_LINE)
+    is_json = first.lstrip(b"\xef\xbb\xbf \t").startswith(b"{")
+    yield from (_json_lines if is_json else _paths)(_Peeked(first, file), blank)
+
+
+class _Peeked:
+    """A stream of which the first line was read already."""
+
+    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def readline(self, limit: int) -> bytes:
+        line, self._first = self._first, b""
+        return line or self._rest.readline(limit)
+
+
+def _paths(file: _Peeked, line: int) -> Iterator[Entry | WrongLine]:
+    while data := file.readline(MAX_LINE):
+        line += 1
+        if len(data) == MAX_LINE:
+            yield WrongLine(line=line, reason="it is too long for a path; the rest is not read")
+            return
+        if data.strip():  # names of files need not be text, which a record would insist on
+            yield Entry.model_construct(line=line, path=os.fsdecode(data.rstrip(b"\r\n")))
+
+
+def _json_lines(file: IO[bytes] | _Peeked, line: int = 0) -> Iterator[Entry | WrongLine]:
     while data := file.readline(MAX_LINE):
         line += 1
         if len(data) == MAX_LINE and not data.endswith(b"\n"):

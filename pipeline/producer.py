@@ -204,7 +204,9 @@ class Producer:
         num_windows = len(seen.prepared.windows) if isinstance(seen.prepared, Windows) else 0
         # Folds are made of the answers of the windows, and are made anew from the new ones.
         renewed = {
-            window for window, plan in seen.planned.items() if everything or _is_damaged(plan) or window >= num_windows
+            window
+            for window, plan in seen.planned.items()
+            if everything or window >= num_windows or isinstance(plan, Failure) or plan.missing is not None
         }
         yield from (keys.plan(seen.job, window) for window in sorted(renewed))
         for place in sorted(seen.answered):
@@ -220,10 +222,6 @@ def _without_redis() -> Iterator[None]:
         yield
     except TransientError as error:
         log.warning("%s; the job is safe in the object store and goes on when it is back", error)
-
-
-def _is_damaged(plan: Plan | Failure) -> bool:
-    return isinstance(plan, Failure) or plan.missing is not None
 
 
 def refuse_task(task: str, options: Options, settings: EngineSettings) -> None:

@@ -12,7 +12,7 @@ ALL_DONE, SOME_FAILED, WRONG_USAGE, BROKEN_WORLD, INTERRUPTED = 0, 1, 2, 3, 130
 
 def build() -> typer.Typer:
     """The application with all its commands."""
-    from pipeline.cli import inspect, jobs, lists, model, plan, run
+    from pipeline.cli import inspect, jobs, lists, mend, model, plan, quarantine, run, submit
 
     app = typer.Typer(
         name="reelmill",
@@ -23,7 +23,10 @@ def build() -> typer.Typer:
         add_completion=False,
     )
     run.add_to(app)
+    submit.add_to(app)
     jobs.add_to(app)
+    mend.add_to(app)
+    quarantine.add_to(app)
     inspect.add_to(app)
     plan.add_to(app)
     lists.add_to(app)

@@ -1,6 +1,10 @@
 """From a command line to the media it asks about, one by one: files, folders, globs, buckets and manifests."""
 
+import os
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from pipeline.settings import S3, Settings
 from pipeline.store import S3Store
 
 _REMOTE = "s3://"
+_GLOB = re.compile(r"[*?]")
 
 
 class Asking:
@@ -25,7 +30,7 @@ class Asking:
     def __init__(self, settings: Settings, order: Order) -> None:
         self._settings = settings
         self._order = order
-        self._store = cache(self._open)
+        self._bucket = cache(self._open)
         self._wrong_order = lru_cache(maxsize=256)(self._check)
 
     def named(self, paths: Iterable[str]) -> Iterator[Asked]:
@@ -37,7 +42,11 @@ class Asking:
 
     def listed(self, path: Path) -> Iterator[Asked]:
         """What the lines of a manifest name. A line that is wrong is refused, and stops no other."""
-        for entry in manifest.read(path):
+        return self.lines(manifest.read(path), path)
+
+    def lines(self, entries: Iterable[manifest.Entry | manifest.WrongLine], path: Path) -> Iterator[Asked]:
+        """The same of lines that were read elsewhere; files are seen from the folder of `path`."""
+        for entry in entries:
             line = f"{path}:{entry.line}"
             if isinstance(entry, manifest.WrongLine):
                 yield self._refused(line, self._order.task, entry.reason)
@@ -47,11 +56,14 @@ class Asking:
                 yield self._refused(line, task, reason)
                 continue
             is_empty = True
-            for asked in self._behind(entry.place(path), task, options):
+            for asked in self._entry(entry, path, task, options):
                 is_empty = False
                 yield asked
             if is_empty:
                 yield self._refused(f"{line} {entry.path}", task, "there is no such file")
+
+    def _entry(self, entry: manifest.Entry, path: Path, task: str, options: Options) -> Iterator[Asked]:
+        return self._behind(entry.place(path), task, options)
 
     def _of(self, entry: manifest.Entry) -> tuple[str, Options]:
         """The command line's options belong to its task."""
@@ -85,12 +97,16 @@ class Asking:
         return Asked(name=name, task=task, options=Options(), refused=reason)
 
     def _objects(self, url: str) -> Iterator[tuple[str, Remote]]:
-        """`s3://bucket/prefix`; without a bucket (`s3:///prefix`), the one of the settings."""
-        bucket, _, prefix = url.removeprefix(_REMOTE).partition("/")
-        s3 = self._s3()
-        bucket = bucket or s3.bucket
-        for remote in listed(self._store(bucket), prefix):
-            yield f"{_REMOTE}{bucket}/{remote.key}", remote
+        """`s3://bucket/prefix`, or a glob of `*` and `?`; without a bucket (`s3:///prefix`), that of the settings."""
+        bucket, wanted = self._split(url)
+        prefix = _GLOB.split(wanted, maxsplit=1)[0]
+        for remote in listed(self._bucket(bucket), prefix):
+            if prefix == wanted or fnmatchcase(remote.key, wanted.replace("[", "[[]")):
+                yield f"{_REMOTE}{bucket}/{remote.key}", remote
+
+    def _split(self, url: str) -> tuple[str, str]:
+        bucket, _, key = url.removeprefix(_REMOTE).partition("/")
+        return bucket or self._s3().bucket, key
 
     def _open(self, bucket: str) -> S3Store:
         """A bucket that is only read; it is never made."""
@@ -103,3 +119,37 @@ class Asking:
         if reached is None:
             raise UsageError("no object store is configured: set REELMILL_S3__ENDPOINT, or start a mill (reelmill up)")
         return reached.s3
+
+
+class Gathering(Asking):
+    """The same for a collection: nothing elsewhere is looked at, and names are those by which it is known again."""
+
+    def named(self, paths: Iterable[str]) -> Iterator[Asked]:
+        """By absolute names, whatever folder the command is given in."""
+        for asked in super().named(paths):
+            if isinstance(asked.place, Path):
+                yield replace(asked, name=text_of(os.path.abspath(asked.name)))
+            else:
+                yield replace(asked, name=text_of(asked.name))
+
+    def _entry(self, entry: manifest.Entry, path: Path, task: str, options: Options) -> Iterator[Asked]:
+        """By the names that stand in the manifest. An object is taken as it is written: nobody asks for each of them
+        whether it is there."""
+        if entry.path.startswith(_REMOTE):
+            bucket, key = self._split(entry.path)
+            if not key:
+                yield self._refused(entry.path, task, "it names no object")
+                return
+            place = Remote(self._bucket(bucket), key, 0)
+            yield Asked(
+                name=f"{_REMOTE}{bucket}/{key}", task=task, options=options, place=place, custom_id=entry.custom_id
+            )
+            return
+        for asked in super()._entry(entry, path, task, options):
+            name = asked.name if os.path.isabs(entry.path) else os.path.relpath(asked.name, path.parent)
+            yield replace(asked, name=text_of(name), custom_id=entry.custom_id)
+
+
+def text_of(name: str) -> str:
+    """The name of a file, which may hold any bytes, as text that differs for other bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()

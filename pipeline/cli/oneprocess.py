@@ -9,7 +9,6 @@ from pipeline.cli import BROKEN_WORLD
 from pipeline.cli.submitting import Order, accepted, submit_each
 from pipeline.finding import Found, Unusable
 from pipeline.inprocess import Mill
-from pipeline.job import Result
 from pipeline.ledger import MemoryLedger
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
@@ -25,8 +24,11 @@ from pipeline.store import DirectoryStore
 
 def run_here(
     settings: Settings, files: list[Found | Unusable], order: Order, *, json: bool
-) -> tuple[list[Result], Producer, int]:
-    """Do the work on files without Redis, S3 or workers. Raises WorldError when the engine or ffmpeg is missing."""
+) -> tuple[dict[str, list[str]], Producer, int]:
+    """Do the work on files without Redis, S3 or workers: gives the jobs with the names of their files.
+
+    Raises WorldError when the engine or ffmpeg is missing.
+    """
     store = DirectoryStore(settings.data_dir / "bucket")
     engine = engines.create(settings.engine)
     source = MediaSource(
@@ -60,7 +62,7 @@ def run_here(
         mill.run(ports)
     finally:
         serving.stop()
-    return [producer.result(job) for job in jobs], producer, num_refused
+    return jobs, producer, num_refused
 
 
 def _give_up(reason: str, names: Sequence[str]) -> None:

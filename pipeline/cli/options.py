@@ -18,7 +18,10 @@ from pipeline.media.video import choice
 from pipeline.settings import Settings
 
 Paths = Annotated[list[str], typer.Argument(help="Files, folders (taken whole) or globs.", show_default=False)]
-JobIds = Annotated[Optional[list[str]], typer.Argument(help="Job ids. None: every job.", show_default=False)]  # noqa: UP045
+Names = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Argument(help="Ids of jobs, ids or names of collections. None: all.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document per line on standard output.")]
 DataDir = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads the annotation at run time

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
@@ -23,12 +23,13 @@ from pipeline.cli.options import (
     load,
     with_order,
 )
-from pipeline.cli.saving import save
+from pipeline.cli.saving import called, save
 from pipeline.cli.submitting import Order, accepted, chosen_files, submit_each
 from pipeline.cli.waiting import wait
 from pipeline.finding import Found, Unusable
 from pipeline.job import Result
-from pipeline.producer import refuse_task
+from pipeline.planning.look import Seen
+from pipeline.producer import Producer, refuse_task
 from pipeline.settings import Settings
 
 
@@ -62,9 +63,11 @@ def run(
     if in_process:
         from pipeline.cli.oneprocess import run_here
 
-        results, producer, num_refused = run_here(settings, files, order, json=json)
-        for result in results:
-            _report(result, save(producer, result, folder), console, json=json)
+        jobs, producer, num_refused = run_here(settings, files, order, json=json)
+        delivery = _Delivery(producer, jobs, folder, console, json=json)
+        for job in jobs:
+            delivery.ended(job)
+        results = delivery.results
     else:
         results, num_refused = _run_fleet(settings, files, order, folder, console, json=json)
     if not json:
@@ -113,14 +116,9 @@ def _run_fleet(
     with _mill(settings) as (reached, check):
         producer = of_fleet(reached)
         jobs, num_refused = accepted(submit_each(producer, files, order), json=json)
-        results: dict[str, Result] = {}
-
-        def ended(job: str) -> None:
-            results[job] = producer.result(job)
-            _report(results[job], save(producer, results[job], folder), console, json=json)
-
-        wait(producer, jobs, on_end=ended, check=check, quiet=json or not sys.stderr.isatty())
-        return list(results.values()), num_refused
+        delivery = _Delivery(producer, jobs, folder, console, json=json)
+        wait(producer, list(jobs), on_end=delivery.ended, check=check, quiet=json or not sys.stderr.isatty())
+        return delivery.results, num_refused
 
 
 @contextmanager
@@ -142,17 +140,37 @@ def _mill(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
         yield mill.settings, mill.raise_if_broken
 
 
-def _report(result: Result, outputs: dict[str, str], console: Console, *, json: bool) -> None:
-    if json:
-        show.print_json(show.document(result, outputs))
-    else:
-        show.print_result(result, outputs, console)
+class _Delivery:
+    """Saves and tells results as their jobs end: one for each name, though the same bytes are one job."""
+
+    def __init__(
+        self, producer: Producer, names: Mapping[str, Sequence[str]], folder: Path, console: Console, *, json: bool
+    ) -> None:
+        self._producer = producer
+        self._names = names
+        self._folder = folder
+        self._console = console
+        self._json = json
+        self._taken = Seen()
+        self.results: list[Result] = []
+
+    def ended(self, job: str) -> None:
+        stored = self._producer.result(job)
+        for name in self._names[job]:
+            result = called(stored, name)
+            outputs = save(self._producer, result, self._folder, taken=self._taken)
+            if self._json:
+                show.print_json(show.document(result, outputs))
+            else:
+                show.print_result(result, outputs, self._console)
+            self.results.append(result)
 
 
 def _summary(
     results: list[Result], seconds: float, folder: Path, settings: Settings, console: Console, *, in_process: bool
 ) -> None:
-    media = sum(result.media.duration or 0.0 for result in results)
+    durations = {result.job: result.media.duration or 0.0 for result in results}  # the same bytes are one job
+    media = sum(durations.values())
     counts = {status: sum(result.status == status for result in results) for status in ("done", "partial", "failed")}
     told = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     console.print(

@@ -117,6 +117,22 @@ def standings_table(standings: list[Standing]) -> Table:
     return table
 
 
+def print_standings(standings: list[Standing], *, json: bool) -> None:
+    if json:
+        for standing in standings:
+            print_json(standing_document(standing))
+    elif standings:
+        Console().print(standings_table(standings))
+
+
+def print_told(what: str, became: str, *, json: bool, kind: str = "job") -> None:
+    """What was done to one job or collection."""
+    if json:
+        print_json({kind: what, "status": became})
+    else:
+        print(what, became, sep="\t", flush=True)
+
+
 def failure_lines(failures: tuple[Failure, ...]) -> str:
     """Failures in plain words, one a line."""
     return "\n".join(

@@ -1,4 +1,4 @@
-"""From what a user named to jobs."""
+"""From what a user named to single jobs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,10 @@ from dataclasses import dataclass
 from pipeline.cli import show
 from pipeline.errors import PermanentError, UsageError
 from pipeline.finding import Found, Unusable, find_all
+from pipeline.identity import NORMAL, Asked
 from pipeline.job import Job, Options
 from pipeline.producer import Producer
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A file that did not become a job."""
-
-    name: str
-    reason: str
+from pipeline.submitting.intake import Refused
 
 
 def chosen_files(paths: Sequence[str]) -> list[Found | Unusable]:
@@ -35,26 +29,31 @@ class Order:
     force: bool = False
 
 
-def submit_each(producer: Producer, files: Iterable[Found | Unusable], order: Order) -> Iterator[Job | Refused]:
+def submit_each(
+    producer: Producer, files: Iterable[Found | Unusable], order: Order, who: Asked = NORMAL
+) -> Iterator[Job | Refused]:
     """Submit files one by one; one that cannot be read stops no other."""
     for file in files:
         if isinstance(file, Unusable):
             yield Refused(file.name, file.reason)
             continue
         try:
-            yield producer.submit(file.path, file.name, order.options, task=order.task, force=order.force)
+            yield producer.submit(file.path, file.name, order.options, task=order.task, force=order.force, asked=who)
         except PermanentError as error:
             yield Refused(file.name, error.reason)
 
 
-def accepted(submitted: Iterable[Job | Refused], *, json: bool) -> tuple[list[str], int]:
-    """Ids of the jobs, once each, and how many files were refused; those are shown."""
-    jobs: dict[str, None] = {}
+def accepted(submitted: Iterable[Job | Refused], *, json: bool) -> tuple[dict[str, list[str]], int]:
+    """The jobs with the names of their files, since the same bytes are one job; how many files were refused.
+
+    Those are shown.
+    """
+    jobs: dict[str, list[str]] = {}
     num_refused = 0
     for item in submitted:
         if isinstance(item, Refused):
             num_refused += 1
             show.print_refused(item.name, item.reason, json=json)
         else:
-            jobs[item.id] = None
-    return list(jobs), num_refused
+            jobs.setdefault(item.id, []).append(item.media.name)
+    return jobs, num_refused

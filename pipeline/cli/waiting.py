@@ -1,4 +1,4 @@
-"""Waiting for jobs: progress as media done / total with the time left, on standard error."""
+"""Waiting for jobs and collections: progress as media done / total with the time left, on standard error."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,9 +8,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.cli.show import clock
 from pipeline.errors import TransientError
+from pipeline.operating.standing import Standing as Collecting
+from pipeline.operating.standing import standing
 from pipeline.producer import Producer
+from pipeline.stages import Ports
 
 POLL_SECONDS = 0.4
+COLLECTION_POLL_SECONDS = 1.0
 
 
 def wait(
@@ -60,6 +64,27 @@ def wait(
             if pending:
                 time.sleep(POLL_SECONDS)
     return list(pending)
+
+
+def wait_for_collections(
+    ports: Ports, collections: Sequence[str], *, quiet: bool = False, timeout: float | None = None
+) -> list[Collecting]:
+    """Wait until collections have ended, or for so many seconds; returns how they stand then."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with _progress(quiet) as progress:
+        bar = progress.add_task("", total=None, jobs="", media="")
+        while True:
+            seen = [standing(ports, collection) for collection in collections]
+            ended = sum(one.tally.lines for one in seen)
+            total = sum(one.lines or one.tally.lines for one in seen)
+            media = clock(sum(one.tally.seconds for one in seen))
+            progress.update(
+                bar, total=total, completed=ended, jobs=f"{ended:,}/{total:,} lines", media=f"{media} of media"
+            )
+            late = deadline is not None and time.monotonic() > deadline
+            if late or all(one.ended_at is not None for one in seen):
+                return seen
+            time.sleep(COLLECTION_POLL_SECONDS)
 
 
 def _progress(quiet: bool) -> Progress:

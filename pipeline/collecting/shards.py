@@ -32,8 +32,6 @@ class Writer:
         self._number = 0
         self._lines: list[bytes] = []
         self.lines = 0
-        store.create(keys.collection(collection.id), collection.to_bytes())
-        store.create(keys.known_collection(collection.id), b"")
 
     def add(self, line: Line) -> None:
         """Raises UsageError when somebody else adds other lines at the same time, or it was cancelled."""
@@ -47,11 +45,11 @@ class Writer:
     def close(self, refused: int = 0) -> None:
         """No more lines will come."""
         self.flush()
-        name = self.collection.id
-        if not self._store.exists(keys.closed_collection(name)):
-            self._store.create(keys.open_collection(name), b"")
+        key = keys.closed_collection(self.collection.id)
+        if not self._store.exists(key):
+            self._open()
             closed = Closed(lines=self.lines, refused=refused, closed_at=datetime.now(UTC))
-            self._store.create(keys.closed_collection(name), closed.to_bytes())
+            self._store.create(key, closed.to_bytes())
 
     def skip(self, told: Callable[[Line], None] = lambda line: None) -> int:
         """Pass over the shards that are in the bucket, and tell their lines; returns how many that are."""
@@ -86,6 +84,8 @@ class Writer:
         if not self._is_open:
             if self._number:
                 self._store.delete([keys.closed_collection(name), keys.ended_collection(name)])
+            self._store.create(keys.collection(name), self.collection.to_bytes())
+            self._store.create(keys.known_collection(name), b"")
             self._store.create(keys.open_collection(name), b"")
             self._is_open = True
 

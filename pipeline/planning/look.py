@@ -31,8 +31,9 @@ class Asked:
     name: str
     task: str
     options: Options
-    place: Path | Remote | None = None
+    place: Path | Remote | None = None  #: of what lies in a bucket, the name is its address
     refused: str | None = None
+    custom_id: str | None = None  #: what its submitter calls it
 
     @property
     def identity(self) -> str:

@@ -1,13 +1,14 @@
 """Manifests as people write them, and as they get them wrong."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.job import Options
-from pipeline.manifest import MAX_LINE, Entry, WrongLine, read
+from pipeline.manifest import MAX_LINE, Entry, WrongLine, read, read_stream
 
 
 def entries(folder: Path, name: str, content: str | bytes) -> list[Entry | WrongLine]:
@@ -123,3 +124,28 @@ def test_paths_are_seen_from_the_folder_of_the_manifest(tmp_path: Path) -> None:
         ("s3://bucket/key", "s3://bucket/key"),
     ):
         assert Entry(line=1, path=path).place(manifest) == place
+
+
+def test_a_line_may_have_an_id_of_its_submitter(tmp_path: Path) -> None:
+    (entry,) = entries(tmp_path, "list.csv", "path,custom_id\na.wav,7\n")
+    assert entry == Entry(line=2, path="a.wav", custom_id="7")
+    (wrong,) = entries(tmp_path, "list.jsonl", '{"path": "a", "custom_id": 7}\n')
+    assert isinstance(wrong, WrongLine)
+
+
+def test_a_stream_is_a_manifest_or_one_path_a_line() -> None:
+    (entry,) = read_stream(BytesIO(b'\n{"path": "a.wav"}\n'))
+    assert entry == Entry(line=2, path="a.wav")
+    found = list(read_stream(BytesIO(b"\na b.wav\r\n\n{odd}.wav\ns3://b/k\n\xff.wav")))
+    assert [(one.line, one.path) for one in found if isinstance(one, Entry)] == [
+        (2, "a b.wav"),
+        (4, "{odd}.wav"),
+        (5, "s3://b/k"),
+        (6, "\udcff.wav"),
+    ]
+    assert list(read_stream(BytesIO(b""))) == []
+
+
+def test_a_path_without_end_is_not_held_in_memory() -> None:
+    (wrong,) = read_stream(BytesIO(b"x" * (3 * MAX_LINE)))
+    assert isinstance(wrong, WrongLine)

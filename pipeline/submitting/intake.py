@@ -1,0 +1,124 @@
+"""Accepting a collection: files are put into the bucket by several threads, their lines into shards, in order."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import keys
+from pipeline.collecting.record import Collection, Line
+from pipeline.collecting.shards import Writer
+from pipeline.errors import MissingObjectError, PermanentError, UsageError
+from pipeline.job import Media
+from pipeline.objects import ObjectStore
+from pipeline.planning.look import Asked, in_order
+from pipeline.planning.remote import Remote
+from pipeline.submitting.known import Known, news
+
+#: Puts a file into the bucket under a name, for a tenant; tells whether its bytes are new there.
+Upload = Callable[[Path, str, str], tuple[Media, bool]]
+
+#: Files that are read and sent at once.
+THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that did not become a job."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of all that was named."""
+
+    collection: Collection  #: as it was accepted first
+    lines: int  #: that it holds now
+    new: int
+    known: int  #: named again
+    refused: int
+    gone: int  #: lines that are in it from before and were not named this time
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The collection that lines go into, and how."""
+
+    store: ObjectStore
+    upload: Upload
+    collection: Collection
+    force: bool = False
+    has_own_name: bool = False  #: then what is named may be all new
+
+    def accept(self, items: Iterator[Asked], told: Callable[[Line | Refused], None]) -> Accepted:
+        """Take in what is named and not known yet. Raises UsageError when it is known as something else.
+
+        Whoever stops it (Ctrl-C) finds what was told in the collection, and goes on by doing the same again.
+        """
+        stored = self._stored()
+        writer = Writer(self.store, stored)
+        known = Known()
+        writer.skip(known.add)
+        fresh = news(items, known, force=self.force, other=None if self.has_own_name else _other(stored))
+        refused = 0
+        try:
+            for made in in_order(fresh, self._made, THREADS):
+                if isinstance(made, Refused):
+                    refused += 1
+                else:
+                    writer.add(made)
+                told(made)
+        except KeyboardInterrupt:
+            writer.flush()
+            raise
+        new = writer.lines - known.lines
+        if writer.lines:
+            writer.close(refused)
+        elif not refused:
+            raise UsageError("there are no files in what was named")
+        return Accepted(stored, writer.lines, new, known.met, refused, known.lines - known.met)
+
+    def _made(self, asked: Asked) -> Line | Refused:
+        if asked.refused is not None or asked.place is None:
+            return Refused(asked.name, asked.refused or "it is nowhere")
+        try:
+            media, is_new = self._media(asked, asked.place)
+        except PermanentError as error:
+            return Refused(asked.name, error.reason)
+        return Line(
+            media=media,
+            task=asked.task,
+            options=asked.options,
+            custom_id=asked.custom_id,
+            is_new=is_new,
+            force=self.force,
+        )
+
+    def _media(self, asked: Asked, place: Path | Remote) -> tuple[Media, bool]:
+        """Of an object elsewhere nobody has asked yet what it is: the steward does, before it lets it in."""
+        if isinstance(place, Remote):
+            return Media(name=asked.name, key=asked.name), False
+        return self.upload(place, asked.name, self.collection.tenant)
+
+    def _stored(self) -> Collection:
+        """The collection as it was accepted first. Raises UsageError when that is not the same one."""
+        try:
+            stored = Collection.from_bytes(self.store.get(keys.collection(self.collection.id)))
+        except MissingObjectError:
+            return self.collection
+        for what in ("tenant", "engine"):
+            before, now = getattr(stored, what), getattr(self.collection, what)
+            if before != now:
+                raise UsageError(
+                    f"collection {stored.id} ({stored.name}) was submitted with the {what} {before}, not {now}: "
+                    "give what you submit now another name with --collection"
+                )
+        return stored
+
+
+def _other(stored: Collection) -> str:
+    return (
+        f"nothing of what is named was in collection {stored.id} ({stored.name}) before: "
+        "if it shall be one of its own, give it a name with --collection"
+    )
