@@ -56,8 +56,9 @@ def create_app(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         # The steward does retries; nothing uses ETA messages, which would wait in a worker's memory.
         worker_eta_task_limit=100,
-        # SIGTERM waits for running work, SIGQUIT only this long. SIGKILL is safe as well: the steward sends it again.
-        worker_soft_shutdown_timeout=15,
+        # SIGTERM stops consuming and waits for work in hand, which `workers/leaving.py` ends in time. Celery's own soft
+        # shutdown sleeps its whole time even if all has ended, and acknowledges nothing meanwhile.
+        worker_soft_shutdown_timeout=0,
         # Never give up on a broker that is away.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

@@ -171,7 +171,8 @@ class MemoryLedger:
 
     def restore(self, work: Work, tries: int) -> None:
         with self._lock:
-            self._states[work.job][work.name] = tries
+            if self._states[work.job].get(work.name) != "ended":
+                self._states[work.job][work.name] = tries
 
     def postpone(self, work: Work) -> float:
         del work

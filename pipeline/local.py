@@ -29,7 +29,9 @@ LOCK = "mill.lock"
 #: A worker that dies this often, each time this soon after its start, is given up.
 MAX_QUICK_DEATHS = 5
 QUICK_SECONDS = 20
-#: For running work to end; what is killed then is done anew by the next mill on the directory.
+#: For running work to end: whoever pressed Ctrl-C waits for it. The next mill on the directory does the rest.
+GRACE_SECONDS = 4
+#: Then it is killed.
 STOP_SECONDS = 10
 TAIL_BYTES = 2_000
 
@@ -172,7 +174,12 @@ class LocalMill:
     def _start(self) -> None:
         self.valkey.start()
         self.seaweedfs.start()
-        self.settings = self._asked.model_copy(update={"redis": self.valkey.settings, "s3": self.seaweedfs.settings})
+        workers = self._asked.workers.model_copy(
+            update={"grace_seconds": min(self._asked.workers.grace_seconds, GRACE_SECONDS)}
+        )
+        self.settings = self._asked.model_copy(
+            update={"redis": self.valkey.settings, "s3": self.seaweedfs.settings, "workers": workers}
+        )
         if "prepare" in self._roles:
             self.settings = self.settings.model_copy(update={"sandbox": sandbox_of_own_media(self._asked.sandbox)})
         open_store(self.settings.s3).self_test()

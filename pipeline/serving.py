@@ -13,7 +13,7 @@ from concurrent.futures import Future
 
 from pipeline.batching import Batcher
 from pipeline.engines import ContinuousEngine, Engine, Outcome, Reply, Request, StaticEngine
-from pipeline.errors import EngineLostError, PipelineError, ResourceError, TransientError
+from pipeline.errors import EngineLostError, LeavingError, PipelineError, ResourceError, TransientError
 from pipeline.job import Origin
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Serving:
         self._changed = threading.Condition()
         self._stopping = False
         self._progress_at: float | None = None
+        self._busy_since: float | None = None
+        self._busy_before = 0.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -75,7 +77,7 @@ class Serving:
             return future
         with self._changed:
             if self._stopping:
-                future.set_exception(TransientError("the engine is shutting down"))
+                future.set_exception(_leaving())
                 return future
             if request.id in self._futures:
                 return self._futures[request.id]
@@ -88,16 +90,38 @@ class Serving:
         """When a request that arrives now should be handed out, on this serving's clock."""
         return self._clock() + self.engine.settings.batch_wait
 
-    def stop(self) -> None:
-        """Finish what runs, fail what waits with a TransientError, close the engine."""
+    @property
+    def busy_seconds(self) -> float:
+        """How long the engine has had at least one request in it, since its start."""
+        since = self._busy_since
+        return self._busy_before + (0.0 if since is None else self._clock() - since)
+
+    def drain(self) -> None:
+        """Take nothing more: what waits goes back with a LeavingError, what is in the engine is finished."""
         with self._changed:
             self._stopping = True
-            for request in self._batcher.drain():
-                self._futures.pop(request.id).set_exception(TransientError("the engine is shutting down"))
+            waiting = [self._futures.pop(request.id) for request in self._batcher.drain()]
             self._changed.notify_all()
+        for future in waiting:
+            future.set_exception(_leaving())
+
+    def abandon(self) -> None:
+        """Give back also what is in the engine; should it still end there, nobody hears of it."""
+        self.drain()
+        with self._changed:
+            futures, self._futures = list(self._futures.values()), {}
+        for future in futures:
+            future.set_exception(_leaving())
+
+    def stop(self, seconds: float | None = None) -> bool:
+        """Drain, wait until the engine has ended what is in it, close it. False: it did not end in so many seconds."""
+        self.drain()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
+        if self._thread.is_alive():
+            return False
         self.engine.close()
+        return True
 
     def _run(self) -> None:
         try:
@@ -203,20 +227,23 @@ class Serving:
             return False
         self._running |= {request.id: request for request in batch}
         if self._progress_at is None:
-            self._progress_at = self._clock()
+            self._progress_at = self._busy_since = self._clock()
         return True
 
     def _answer(self, name: str, outcome: Outcome) -> None:
         self._running.pop(name, None)
         with self._changed:
-            future = self._futures.pop(name)
-        if isinstance(outcome, PipelineError):
+            future = self._futures.pop(name, None)
+        if future is None:
+            log.info("%s was given back before its answer came", name)
+        elif isinstance(outcome, PipelineError):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
 
     def _idle(self) -> None:
-        self._progress_at = None
+        self._busy_before = self.busy_seconds
+        self._progress_at = self._busy_since = None
 
     def _watch(self) -> None:
         stall = self.engine.settings.stall_seconds
@@ -226,6 +253,10 @@ class Serving:
             if since is not None and self._clock() - since > stall:
                 self._on_lost(f"it made no progress for {stall:g} s", sorted(self._running))
                 return
+
+
+def _leaving() -> LeavingError:
+    return LeavingError("the engine is shutting down")
 
 
 def as_pipeline_error(error: Exception) -> PipelineError:

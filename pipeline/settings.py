@@ -102,6 +102,9 @@ class Workers(Group):
     """Processes that cut media. 0: one per core."""
     infer_threads: int = Field(0, ge=0)
     """Segments an infer worker holds at once. 0: three batches' worth."""
+    grace_seconds: float = Field(25, ge=0)
+    """How long a worker that is told to stop (SIGTERM) may take to end what it has; the rest goes back to the queue.
+    Longer than a call of the model takes, so that what is in the GPU is not lost."""
     cache_dir: Path | None = None
     """Where workers keep fetched media. None: under the system's temporary directory."""
     cache_bytes: int = Field(20_000_000_000, ge=0)

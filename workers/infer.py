@@ -18,11 +18,14 @@ from pipeline.engines import Request
 from pipeline.errors import TransientError
 from pipeline.fleet import open_ports
 from pipeline.job import Work
+from pipeline.ledger import Ledger
 from pipeline.serving import Serving
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages.attempt import attempt
 from pipeline.stages.infer import AGAIN, EngineAnswerer, gate, infer
+from pipeline.stewarding.progress import ENGINE_MS
 from workers.app import work_of, worker_app
+from workers.leaving import LEAVE_SECONDS, when_told_to_stop
 from workers.prepare import worker_arguments
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 #: Batches' worth of segments held at once: one in the engine, one gathering, one being fetched or stored.
 BATCHES_HELD = 3
 LOST = 70  # exit status
+BUSY_SECONDS = 2  # between two times that the engine's busy time is told
 DEPTH_SECONDS = 2  # between two looks at the queue's length
 
 
@@ -59,10 +63,43 @@ def run(settings: Settings) -> None:
 
     app.task(name="infer")(infer_task)
     threads = settings.workers.infer_threads or BATCHES_HELD * engine.capabilities.max_batch
+    busy = BusyTime(serving, ports.ledger)
+    when_told_to_stop(settings.workers.grace_seconds, at_first=serving.drain, at_last=serving.abandon)
     try:
         app.worker_main(worker_arguments("infer", "threads", threads, INFER_QUEUES, settings))
     finally:
-        serving.stop()
+        has_ended = serving.stop(LEAVE_SECONDS)
+        busy.tell()
+        if not has_ended:  # a call into a device that does not return would hold the process for ever
+            logging.shutdown()
+            os._exit(os.EX_OK)
+
+
+class BusyTime:
+    """Adds the time that the engine was busy to what the ledger counts."""
+
+    def __init__(self, serving: Serving, ledger: Ledger) -> None:
+        self._serving = serving
+        self._ledger = ledger
+        self._told_ms = 0
+        threading.Thread(target=self._keep_telling, name="busy-time", daemon=True).start()
+
+    def tell(self) -> None:
+        """What was not told yet; what cannot be told now is told next time."""
+        busy_ms = int(self._serving.busy_seconds * 1000)
+        if busy_ms == self._told_ms:
+            return
+        try:
+            self._ledger.count(ENGINE_MS, busy_ms - self._told_ms)
+        except TransientError as error:
+            log.debug("%s: %s", error, error.detail)
+        else:
+            self._told_ms = busy_ms
+
+    def _keep_telling(self) -> None:
+        while True:
+            time.sleep(BUSY_SECONDS)
+            self.tell()
 
 
 class QueueDepth:

@@ -1,12 +1,16 @@
 """The prepare worker: probes, cuts and finishes, on prefork with limits of time and memory."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery import signals
 
 from pipeline import engines
 from pipeline.broker import PREPARE_QUEUES, SOFT_LIMIT_SECONDS
@@ -25,6 +29,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.source import MediaSource
 from pipeline.store import ObjectStore
 from workers.app import work_of, worker_app
+from workers.leaving import InterruptedByTerm, when_told_to_stop
 
 #: A child above this is replaced after its task, kB.
 MAX_CHILD_KB = 350_000
@@ -64,14 +69,20 @@ def run(settings: Settings) -> None:
     def source() -> MediaSource:
         return media_source(settings, ports().store)
 
+    by_term = InterruptedByTerm()
+    signals.worker_process_init.connect(lambda **_: by_term.install(), weak=False)
+    when_told_to_stop(settings.workers.grace_seconds, at_first=lambda: None, at_last=pool_processes())
+
     def within_limit(work: Work, stage: Callable[[], None]) -> None:
         def run_stage(tries: int) -> None:
             try:
-                stage()
+                with by_term.stage():
+                    stage()
             except SoftTimeLimitExceeded as error:
                 raise ResourceError(f"it took longer than {SOFT_LIMIT_SECONDS} s") from error
 
-        attempt(work, ports(), run_stage)
+        with by_term.task():
+            attempt(work, ports(), run_stage)
 
     def prepare_task(job: str) -> None:
         work = work_of("prepare", job)
@@ -90,6 +101,19 @@ def run(settings: Settings) -> None:
     app.conf.worker_max_memory_per_child = MAX_CHILD_KB
     processes = settings.workers.prepare_processes or os.cpu_count() or 1
     app.worker_main(worker_arguments("prepare", "prefork", processes, PREPARE_QUEUES, settings))
+
+
+def pool_processes() -> Callable[[], None]:
+    """Tells the pool processes of this worker, once it is up, to hand back what they work on."""
+    ready: list[Any] = []
+    signals.worker_ready.connect(lambda sender, **_: ready.append(sender.pool), weak=False)
+
+    def interrupt() -> None:
+        for pid in ready[-1].info["processes"] if ready else ():
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGTERM)
+
+    return interrupt
 
 
 def worker_arguments(name: str, pool: str, concurrency: int, queues: tuple[str, ...], settings: Settings) -> list[str]:

@@ -22,7 +22,7 @@ from tests.fleet import ROOT, Fleet, running
 from tests.media_samples import noise_bursts, write_wav
 from tests.watching import until
 
-#: Of the roles that are told by SIGQUIT.
+#: Of the roles that are on the queues.
 CELERY_ROLES = ("prepare", "infer")
 
 
@@ -96,7 +96,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_work_back_in_time(
     until(lambda: len(fleet.producer.open_jobs()) < len(jobs) and fleet.is_inferring())
     for role in CELERY_ROLES:
         process, began = psutil.Process(fleet.pid(role)), time.monotonic()
-        process.send_signal(signal.Signals[described[role]["stop_signal"]])
+        process.send_signal(signal.SIGTERM)
         process.wait(seconds(described[role]["stop_grace_period"]))
         assert time.monotonic() - began < seconds(described[role]["stop_grace_period"]) / 2
     assert fleet.producer.open_jobs(), "it was in the middle"

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
-from pipeline.errors import TransientError
+from pipeline.errors import TransientError, WorldError
 from pipeline.job import Work
 from pipeline.ledger import ENDED, HELD, Ledger, MemoryLedger
 from pipeline.redis_ledger import RedisLedger
 from pipeline.settings import Redis, Settings, Steward
+from tests.watching import until
 
 CUT = Work(stage="cut", job="jaaa", window=1)
 INFER = Work(stage="infer", job="jaaa", window=1, index=2)
@@ -181,7 +184,7 @@ def test_a_lease_that_was_wiped_is_taken_back_by_whoever_works_under_it(redis_se
 
 def test_work_that_met_an_outage_is_put_off_longer_each_time(redis_settings: Redis) -> None:
     ledger = redis_ledger(redis_settings)
-    assert [ledger.postpone(INFER) for _ in range(8)] == [2, 4, 8, 16, 32, 64, 120, 120]
+    assert [ledger.postpone(INFER) for _ in range(8)] == [2, 4, 8, 16, 30, 30, 30, 30]
     assert ledger.postponed([CUT, INFER]) == {INFER.name}
     ledger.close()
 
@@ -202,3 +205,68 @@ def test_redis_away_is_a_transient_error() -> None:
     ledger = redis_ledger(Redis(url="redis://127.0.0.1:1/0"))  # type: ignore[arg-type]
     with pytest.raises(TransientError):
         ledger.tries(CUT)
+
+
+def test_an_end_is_not_undone_by_an_outage_that_comes_behind_it(ledger: Ledger) -> None:
+    ledger.announce([INFER])
+    ledger.answered(INFER, 1.0)
+    ledger.restore(INFER, 0)
+    assert ledger.start(INFER, count=False) == ENDED
+
+
+class LosesAnswers(RedisLedger):
+    """Its commands reach Redis, but no answer comes back while `is_cut`."""
+
+    is_cut = False
+
+    def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        found = super()._run(script, keys, arguments)
+        if self.is_cut:
+            raise TransientError("Redis cannot be reached", "the answer is lost")
+        return found
+
+
+def test_a_start_of_which_the_answer_is_lost_is_taken_back(redis_settings: Redis) -> None:
+    ledger = LosesAnswers(Settings(redis=redis_settings, steward=Steward(lease_seconds=0.3)))
+    ledger.start(CUT, count=True)
+    ledger.release(CUT)
+    ledger.is_cut = True
+    with pytest.raises(TransientError):
+        ledger.start(CUT, count=True)
+    assert ledger.tries(CUT) == 2
+    ledger.is_cut = False
+    until(lambda: ledger.tries(CUT) == 1 and not ledger.held([CUT]))
+    ledger.close()
+
+
+def test_a_count_that_cannot_be_set_back_now_is_set_back_later(redis_settings: Redis) -> None:
+    ledger = redis_ledger(redis_settings, lease_seconds=0.3)
+    ledger.start(CUT, count=True)
+    real, ledger._redis = ledger._redis, redis.Redis(port=1)
+    ledger._scripts = {text: ledger._redis.register_script(text) for text in ledger._scripts}
+    ledger.restore(CUT, 0)
+    ledger._redis = real
+    ledger._scripts = {text: real.register_script(text) for text in ledger._scripts}
+    until(lambda: ledger.tries(CUT) == 0)
+    ledger.close()
+
+
+def test_an_office_that_is_left_is_free_at_once(redis_settings: Redis) -> None:
+    ledger = redis_ledger(redis_settings)
+    assert ledger.lead("steward", "a", 60)
+    ledger.resign("steward", "b")
+    assert not ledger.lead("steward", "b", 60)
+    ledger.resign("steward", "a")
+    assert ledger.lead("steward", "b", 60)
+    ledger.close()
+
+
+def test_a_wrong_password_is_no_outage(redis_settings: Redis) -> None:
+    scheme, _, place = redis_settings.url.get_secret_value().partition("://")
+    wrong = redis_settings.model_copy(update={"url": SecretStr(f"{scheme}://:wrong@{place.rpartition('@')[2]}")})
+    with pytest.raises(WorldError, match="does not let us in"):
+        redis_ledger(wrong).self_test()
+    away = redis_settings.model_copy(update={"url": SecretStr("redis://127.0.0.1:1/0")})
+    with pytest.raises(TransientError):
+        redis_ledger(away).self_test()
+    redis_ledger(redis_settings).self_test()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline.engines import Engine, Request
-from pipeline.errors import PermanentError, ResourceError, TransientError
+from pipeline.errors import LeavingError, PermanentError, ResourceError, TransientError
 from pipeline.serving import Serving
 from pipeline.settings import Engine as EngineSettings
 from tests.engines import (
@@ -179,6 +179,51 @@ def test_a_stop_fails_what_waits_as_an_outage_and_finishes_what_runs() -> None:
     stopper.join(10)
     assert running.result(timeout=10).spans
     assert isinstance(serving.submit(a_request("too late")).exception(timeout=1), TransientError)
+
+
+def test_a_drained_engine_gives_back_what_waits_for_somebody_else_to_do() -> None:
+    engine = GatedEcho(EngineSettings(name="echo", max_batch=1, batch_wait=0.0))
+    with serving_of(engine) as serving:
+        running = serving.submit(a_request("running"))
+        wait_until(lambda: engine.batches == [["running"]])
+        waiting = serving.submit(a_request("waiting"))
+        serving.drain()
+        assert isinstance(waiting.exception(timeout=1), LeavingError)
+        assert isinstance(serving.submit(a_request("too late")).exception(timeout=1), LeavingError)
+        assert not running.done()
+        engine.gate.set()
+        assert running.result(timeout=10).spans
+    assert engine.batches == [["running"]]
+
+
+def test_what_does_not_end_in_time_is_given_back_and_its_late_answer_is_nobodys() -> None:
+    engine = GatedEcho(EngineSettings(name="echo", max_batch=2, batch_wait=0.0))
+    serving = Serving(engine)
+    serving.start()
+    running = serving.submit(a_request("running"))
+    wait_until(lambda: engine.batches == [["running"]])
+    serving.abandon()
+    assert isinstance(running.exception(timeout=1), LeavingError)
+    assert not serving.stop(0.1), "the engine is in the middle of it"
+    engine.gate.set()
+    assert serving.stop(10)
+
+
+def test_an_engine_is_busy_while_something_is_in_it() -> None:
+    now = [100.0]
+    engine = GatedEcho(EngineSettings(name="echo", max_batch=1, batch_wait=0.0))
+    with serving_of(engine, clock=lambda: now[0]) as serving:
+        now[0] += 7
+        assert serving.busy_seconds == 0
+        future = serving.submit(a_request("a"))
+        wait_until(lambda: engine.batches == [["a"]])
+        now[0] += 3
+        assert serving.busy_seconds == 3
+        engine.gate.set()
+        future.result(timeout=10)
+        wait_until(lambda: serving._busy_since is None)
+        now[0] += 11
+        assert serving.busy_seconds == 3
 
 
 def test_a_continuous_engine_refills_slots_as_they_free_up() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.broker import create_app
 from pipeline.errors import MISCONFIGURED
 from pipeline.settings import Settings
 from tests.conftest import unavailable
@@ -116,10 +115,9 @@ def test_it_is_started_again_unless_that_is_of_no_use(path: Path) -> None:
 @pytest.mark.parametrize("name", ["prepare.service", "infer@.service"])
 def test_a_worker_is_told_to_stop_soon_and_given_longer_than_it_takes(name: str) -> None:
     unit = next(settings_of(path) for path in UNITS if path.name == name)
-    soft = create_app(Settings()).conf.worker_soft_shutdown_timeout
-    assert unit["KillSignal"] == ["SIGQUIT"]
+    assert "KillSignal" not in unit, "SIGTERM: what another signal would do, nobody has tested"
     assert unit["KillMode"] == ["mixed"], "its processes are told by it, not all at once"
-    assert int(unit["TimeoutStopSec"][0]) >= soft + LEAVING
+    assert int(unit["TimeoutStopSec"][0]) >= Settings().workers.grace_seconds + LEAVING
 
 
 def test_secrets_come_from_a_file_and_not_from_the_unit() -> None:
