@@ -4,13 +4,11 @@ Exit status 1 on any loss, double, healthy item quarantined, complaint, or contr
 """
 
 import argparse
-import fcntl
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.services import SeaweedFS
@@ -52,11 +50,9 @@ def rows_of(asked: argparse.Namespace, s3: S3) -> Iterator[Row]:
     for experiment in EXPERIMENTS:
         if asked.only and experiment.number not in asked.only:
             continue
-        with alone(asked.lock):
-            yield from run(experiment, s3, seed=asked.seed, full=full, controls=not asked.no_controls)
+        yield from run(experiment, s3, seed=asked.seed, full=full, controls=not asked.no_controls)
     if asked.soak:
-        with alone(asked.lock):
-            yield from run(nemesis.soak(asked.soak), s3, seed=asked.seed, full=full)
+        yield from run(nemesis.soak(asked.soak), s3, seed=asked.seed, full=full)
 
 
 def tell(row: Row) -> None:
@@ -66,17 +62,6 @@ def tell(row: Row) -> None:
         f"{row.quarantined}, lost {row.lost}, doubled {row.doubled}, {row.recover_seconds:.0f} s to recover: {outcome}",
         flush=True,
     )
-
-
-@contextmanager
-def alone(lock: Path | None) -> Iterator[None]:
-    """Hold a lock file for one experiment, so that heavy runs on one machine take turns."""
-    if lock is None:
-        yield
-        return
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def arguments() -> argparse.Namespace:
@@ -89,7 +74,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=TABLE, help="where the table goes")
     parser.add_argument("--no-controls", action="store_true", help="leave the negative controls out")
-    parser.add_argument("--lock", type=Path, help="a file to lock during each experiment")
     return parser.parse_args()
 
 

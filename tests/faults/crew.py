@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.daemon import bound_to_parent
 from pipeline.settings import Settings, child_environment
 
 ROOT = Path(__file__).parent.parent.parent
@@ -132,7 +133,7 @@ class Crew:
         environment = child_environment(member.settings) | dict(self._environment) | dict(member.environment)
         with (self.log_dir / f"{member.name}.log").open("ab") as log:
             member.process = subprocess.Popen(
-                [sys.executable, "-m", self.module, member.role],
+                bound_to_parent([sys.executable, "-m", self.module, member.role]),
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -31,18 +31,17 @@ class Item:
     fate: Fate = "done"
 
 
-def items(folder: Path, seed: int, *, tones: bool = True) -> Iterator[Item]:
-    """Healthy items without end: of twenty, one is a long text and three are tones, the others are short texts."""
+def items(folder: Path, seed: int, *, tones: bool = True, long_every: int = 20) -> Iterator[Item]:
+    """Healthy items without end: one of `long_every` is a long text, three of twenty are tones, the others short."""
     chance = random.Random(seed)
     number = 0
     while True:
-        match number % 20:
-            case 3:
-                yield text(folder / f"{number:06d}.txt", chance, LONG_LINES)
-            case 1 | 7 | 13 if tones:
-                yield tone(folder / f"{number:06d}.wav", 150 + chance.randrange(600), chance)
-            case _:
-                yield text(folder / f"{number:06d}.txt", chance, 3)
+        if number % long_every == 3:
+            yield text(folder / f"{number:06d}.txt", chance, LONG_LINES)
+        elif tones and number % 20 in (1, 8, 14):
+            yield tone(folder / f"{number:06d}.wav", 150 + chance.randrange(600), chance)
+        else:
+            yield text(folder / f"{number:06d}.txt", chance, 3)
         number += 1
 
 

@@ -34,7 +34,7 @@ class Link:
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)  # wakes whoever reads from it
+                end.shutdown(socket.SHUT_RD)  # wakes whoever reads from it, and sends nothing
             end.close()
 
 

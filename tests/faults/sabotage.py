@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def arrange() -> None:
         broker.VISIBILITY_SECONDS = int(seconds)
     if limits := os.environ.get("FAULTS_LIMITS"):
         broker.SOFT_LIMIT_SECONDS, broker.HARD_LIMIT_SECONDS = map(int, limits.split(","))
-    MediaSource.prepare = _obeying(MediaSource.prepare)  # type: ignore[method-assign]
+    MediaSource.prepare = _obeying(MediaSource.prepare)  # type: ignore[assignment, method-assign]
     if folder := os.environ.get("FAULTS_CRASH_DIR"):
         arm(Path(folder))
 
@@ -92,7 +92,7 @@ class _Call:
         self._crash_at = crash_at
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        fixed = [list(argument) if _is_stream(argument) else argument for argument in arguments]
+        fixed = [list(argument) if isinstance(argument, Iterator) else argument for argument in arguments]
         place = f"{self._name}.{subject(fixed[0])}" if fixed else self._name
         self._crash_at(f"before.{place}")
         result = self._function(*fixed, **named)
@@ -108,10 +108,6 @@ def subject(argument: Any) -> str:
         return subject(argument[0]) if argument else "nothing"
     top, *rest = str(argument).split("/")
     return rest[1].split(".")[0] if top == "jobs" and len(rest) > 1 else top
-
-
-def _is_stream(argument: Any) -> bool:
-    return isinstance(argument, Iterable) and not isinstance(argument, str | bytes | list | tuple | dict | Path)
 
 
 def _around(method: Callable[..., Any], name: str, crash_at: Callable[[str], None]) -> Callable[..., Any]:

@@ -19,6 +19,7 @@ class Setup:
     per_second: float = 40.0
     sick: Callable[[Path, random.Random], list[Item]] = lambda folder, chance: []
     tones: bool = True
+    long_every: int = 20
     crew: Mapping[str, str] = field(
         default_factory=lambda: {"prepare": "prepare", "infer": "infer", "steward": "steward"}
     )

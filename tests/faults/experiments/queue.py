@@ -113,7 +113,7 @@ def fail_over(bench: Bench) -> None:
 USUAL = Setup(items=60, full_items=200, per_second=8)
 
 EXPERIMENTS = (
-    Experiment(number=6, name="Redis SIGKILL, restart on its file", strike=kill_and_restart, setup=USUAL, quick=True),
+    Experiment(number=6, name="Redis SIGKILL, restart on its file", strike=kill_and_restart, setup=USUAL),
     Experiment(number=7, name="Redis SIGKILL, restart empty", strike=kill_and_forget, setup=USUAL),
     Experiment(
         number=7,

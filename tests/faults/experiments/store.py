@@ -33,19 +33,19 @@ def go_away(bench: Bench) -> None:
 def slow_down(bench: Bench) -> None:
     """15: 503 SlowDown to every third request."""
     proxy_of(bench).slow_down_rate = 0.3
-    time.sleep(bench.times(12, 40))
+    time.sleep(bench.times(8, 40))
 
 
 def lose_answers(bench: Bench) -> None:
     """15: every third PUT is applied and gets no answer."""
     proxy_of(bench).lose_answer_rate = 0.3
-    time.sleep(bench.times(12, 40))
+    time.sleep(bench.times(8, 40))
 
 
 def cut_bodies(bench: Bench) -> None:
     """15: of every third GET half of the body arrives."""
     proxy_of(bench).cut_body_rate = 0.3
-    time.sleep(bench.times(12, 40))
+    time.sleep(bench.times(8, 40))
 
 
 def expect_refusal(bench: Bench) -> None:

@@ -129,7 +129,7 @@ EXPERIMENTS = (
         number=3,
         name="crash at every named point",
         strike=crash_at_points,
-        setup=Setup(items=80, per_second=6, crash_points=POINTS, max_attempts=PATIENT),
+        setup=Setup(items=60, per_second=2, long_every=5, crash_points=POINTS, max_attempts=PATIENT),
         controls=(
             Control(
                 name="no steward",
