@@ -86,6 +86,11 @@ class Job(Record):
     submitted_at: datetime | None = None
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether its work goes before other work that waits."""
+        return self.priority == "interactive"
+
+    @property
     def lasting(self) -> Self:
         """What decides its result, without who asked for it and when: the same work gives the same bytes."""
         return self.model_copy(
@@ -342,6 +347,7 @@ class Work(Record):
     job: str
     window: int | None = None
     index: int | None = None
+    urgent: bool = False  #: goes before what is not: somebody waits for its job
 
     @property
     def name(self) -> str:

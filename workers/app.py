@@ -30,6 +30,8 @@ def worker_app(settings: Settings) -> Celery:
     return app
 
 
-def work_of(stage: Stage, job: str, window: int | None = None, index: int | None = None) -> Work:
+def work_of(
+    stage: Stage, job: str, window: int | None = None, index: int | None = None, *, urgent: bool = False
+) -> Work:
     """Validate a message: refuses anything but ids and numbers."""
-    return Work(stage=stage, job=job, window=window, index=index)
+    return Work(stage=stage, job=job, window=window, index=index, urgent=urgent)

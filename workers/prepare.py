@@ -84,16 +84,16 @@ def run(settings: Settings) -> None:
         with by_term.task():
             attempt(work, ports(), run_stage)
 
-    def prepare_task(job: str) -> None:
-        work = work_of("prepare", job)
+    def prepare_task(job: str, urgent: bool = False) -> None:
+        work = work_of("prepare", job, urgent=urgent)
         within_limit(work, lambda: prepare(work, ports(), source()))
 
-    def cut_task(job: str, window: int) -> None:
-        work = work_of("cut", job, window)
+    def cut_task(job: str, window: int, urgent: bool = False) -> None:
+        work = work_of("cut", job, window, urgent=urgent)
         within_limit(work, lambda: cut(work, ports(), source()))
 
-    def finish_task(job: str) -> None:
-        work = work_of("finish", job)
+    def finish_task(job: str, urgent: bool = False) -> None:
+        work = work_of("finish", job, urgent=urgent)
         within_limit(work, lambda: finish(work, ports()))
 
     for name, task in (("prepare", prepare_task), ("cut", cut_task), ("finish", finish_task)):

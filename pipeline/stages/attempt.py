@@ -72,7 +72,7 @@ def attempt(work: Work, ports: Ports, run: Callable[[int], None], *, count: bool
     tries = ports.ledger.start(work, count=count)
     if isinstance(tries, str):
         if tries == ENDED:  # perhaps by somebody who died before they could tell
-            advance(work.job, ports)
+            advance(work.job, ports, urgent=work.urgent)
         return  # should whoever works on it die, the steward sends it again
     outcome: Outcome = "later"
     try:
@@ -142,7 +142,7 @@ def fail(work: Work, failure: Failure, ports: Ports) -> None:
     ports.store.create(keys.outcome(work), failure.to_bytes())
     if is_segment(work):
         ports.ledger.answered(work, 0.0)
-    advance(work.job, ports)
+    advance(work.job, ports, urgent=work.urgent)
 
 
 def _conclude_failed(job: str, failure: Failure, ports: Ports) -> None:

@@ -8,7 +8,7 @@ A job of one window and one segment is shorter: its media, windows and plan are 
 answers it writes the result.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline import keys
@@ -118,14 +118,19 @@ def _lacking(seen: Survey, window: int) -> list[Work]:
     return [Work(stage="infer", job=seen.job, window=window, index=segment.index) for segment in unanswered]
 
 
-def advance(job: str, ports: Ports) -> None:
+def hand_on(works: Sequence[Work], ports: Ports, *, urgent: bool) -> None:
+    """Send those works of one job that are news."""
+    for work in ports.ledger.announce(works):
+        ports.send(work.model_copy(update={"urgent": True}) if urgent else work)
+
+
+def advance(job: str, ports: Ports, *, urgent: bool = False) -> None:
     """Send what a job needs next, apart from the segments of a window, which whoever cut it sends."""
     seen = survey(ports.store, job)
     works = [work for work in due(seen, ports.windows_ahead) if not is_segment(work)]
     if seen.finished and ports.store.exists(keys.open_job(job)):
         works = [Work(stage="finish", job=job)]  # whoever finished it died before they had closed it
-    for work in ports.ledger.announce(works):
-        ports.send(work)
+    hand_on(works, ports, urgent=urgent)
 
 
 def read_job(ports: Ports, job: str) -> Job | None:

@@ -6,7 +6,7 @@ from pipeline import keys
 from pipeline.job import PLANNED, PREPARED, Failure, Job, Plan, Segment, Window, Windows, Work
 from pipeline.payload import Parcel, Payload, Piece, pack
 from pipeline.stages import Ports
-from pipeline.stages.completion import Place, advance, read_job
+from pipeline.stages.completion import Place, advance, hand_on, read_job
 from pipeline.stages.fold import folded
 from pipeline.stages.source import Source
 
@@ -32,24 +32,23 @@ def cut(work: Work, ports: Ports, source: Source) -> None:
     if isinstance(prepared, Failure) or work.window is None:
         return
     plan, answered = _plan(work, job, ports, source, prepared, work.window)
-    send_planned(plan, job.id, ports, answered)
+    send_planned(plan, work, ports, answered)
 
 
-def send_planned(plan: Plan | Failure, job: str, ports: Ports, answered: frozenset[Place]) -> None:
+def send_planned(plan: Plan | Failure, work: Work, ports: Ports, answered: frozenset[Place]) -> None:
     """Send the segments of a window that have no answer yet; where there are none, what the job needs next."""
     works = (
         []
         if isinstance(plan, Failure)
         else [
-            Work(stage="infer", job=job, window=segment.window, index=segment.index)
+            Work(stage="infer", job=work.job, window=segment.window, index=segment.index)
             for segment in plan.segments
             if (segment.window, segment.index) not in answered
         ]
     )
-    for infer in ports.ledger.announce(works):
-        ports.send(infer)
+    hand_on(works, ports, urgent=work.urgent)
     if not works:
-        advance(job, ports)
+        advance(work.job, ports, urgent=work.urgent)
 
 
 def _plan(

@@ -57,6 +57,8 @@ class EngineAnswerer:
             language=job.options.language,
             max_tokens=task.max_tokens(payload.kind),
             variant=job.options.variant,
+            tenant=job.tenant,
+            priority=job.priority,
             deadline=self._serving.deadline(),
             alone=tries > 0,
         )
@@ -121,12 +123,12 @@ def _everything(clip: Clip) -> Activity:
 def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
     """Answer one segment; with the last of its window, see what the job needs next. A job of one segment ends here."""
     if tries and ports.store.exists(keys.outcome(work)):  # whoever tried before died behind their answer
-        advance(work.job, ports)
+        advance(work.job, ports, urgent=work.urgent)
         return
     try:
         parcel = unpack(ports.store.get(_place(work)))
     except MissingObjectError:
-        advance(work.job, ports)  # finished meanwhile, or to be cut again
+        advance(work.job, ports, urgent=work.urgent)  # finished meanwhile, or to be cut again
         return
     answer = answerer.answer(work.name, parcel.payload, parcel.job, tries)
     if not is_segment(work):
@@ -134,7 +136,7 @@ def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
         return
     is_first = ports.store.create(keys.outcome(work), answer.to_bytes())
     if ports.ledger.answered(work, parcel.payload.covers if is_first else 0.0):
-        advance(work.job, ports)
+        advance(work.job, ports, urgent=work.urgent)
 
 
 def _place(work: Work) -> str:

@@ -5,7 +5,7 @@ from pipeline.errors import PipelineError
 from pipeline.job import PREPARED, Failure, Job, Plan, Windows, Work
 from pipeline.payload import Parcel, Payload, pack
 from pipeline.stages import Ports
-from pipeline.stages.completion import advance, read_job
+from pipeline.stages.completion import advance, hand_on, read_job
 from pipeline.stages.cut import Decoded, decode, send_planned, store_plan
 from pipeline.stages.source import Source
 
@@ -21,14 +21,15 @@ def prepare(work: Work, ports: Ports, source: Source) -> None:
     windows = source.prepare(job)
     decoded = _cut_here(job, windows, ports, source)
     if decoded is not None and decoded.only is not None:
-        _hand_over_whole(job, windows, decoded.plan, decoded.only, ports)
+        _store_whole(job, windows, decoded.plan, decoded.only, ports)
+        hand_on([Work(stage="infer", job=job.id)], ports, urgent=work.urgent)
         return
     stored = _store_windows(job, windows, ports)
     if decoded is None or stored != windows:
-        advance(job.id, ports)
+        advance(job.id, ports, urgent=work.urgent)
         return
     plan, answered = store_plan(Work(stage="cut", job=job.id, window=0), decoded, ports)
-    send_planned(plan, job.id, ports, answered)
+    send_planned(plan, work, ports, answered)
 
 
 def _cut_here(job: Job, windows: Windows, ports: Ports, source: Source) -> Decoded | None:
@@ -41,12 +42,10 @@ def _cut_here(job: Job, windows: Windows, ports: Ports, source: Source) -> Decod
         return None
 
 
-def _hand_over_whole(job: Job, windows: Windows, plan: Plan, payload: Payload, ports: Ports) -> None:
+def _store_whole(job: Job, windows: Windows, plan: Plan, payload: Payload, ports: Ports) -> None:
     parcel = Parcel(payload, job, windows, plan)
     ports.store.create(keys.whole(job.id), pack(parcel), "application/octet-stream")
     _tell_length(job, windows, ports)
-    for infer in ports.ledger.announce([Work(stage="infer", job=job.id)]):
-        ports.send(infer)
 
 
 def _store_windows(job: Job, windows: Windows, ports: Ports) -> Windows | Failure:

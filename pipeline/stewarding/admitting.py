@@ -206,9 +206,9 @@ class Admitter:
         self._store.create(keys.open_job(pick.job.id), pick.job.to_bytes())
         self._ports.ledger.admit(pick.job.id, self._places + len(self._out) + 1)
         if pick.line is not None and not pick.line.begun:
-            start_new(pick.job.id, self._ports)
+            start_new(pick.job, self._ports)
         else:
-            start(pick.job.id, self._ports)
+            start(pick.job, self._ports)
 
     def _ended_before(self, job: str, followed: Followed, line: Next) -> Ending | None:
         """The ending that does for a line. What failed in another collection, or must be done anew, is taken back."""

@@ -7,7 +7,7 @@ import sys
 import pytest
 import redis
 
-from pipeline.broker import STAGES, Queues
+from pipeline.broker import INFER_QUEUES, PREPARE_QUEUES, STAGES, Queues
 from pipeline.errors import TransientError
 from pipeline.job import Work
 from pipeline.settings import Redis, Settings
@@ -58,3 +58,16 @@ def test_a_process_that_only_submits_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_urgent_work_has_a_queue_of_its_own_that_is_consumed_first(redis_settings: Redis) -> None:
+    queues = Queues(Settings(redis=redis_settings))
+    for index, urgent in ((0, False), (1, True)):
+        queues.send(Work(stage="infer", job="jaaa", window=0, index=index, urgent=urgent))
+    assert queues.depth("infer") == len(queues.waiting(["infer"])) == 2
+    with redis.Redis.from_url(redis_settings.url.get_secret_value()) as client:
+        lengths = [client.llen(f"{redis_settings.namespace}:{queue}") for queue in INFER_QUEUES]
+    assert lengths == [1, 1]
+    assert INFER_QUEUES == ("infer-urgent", "infer")
+    assert PREPARE_QUEUES == ("finish-urgent", "cut-urgent", "prepare-urgent", "finish", "cut", "prepare")
+    queues.close()
