@@ -18,10 +18,20 @@ from pipeline.errors import TransientError
 from pipeline.job import Stage, Work
 from pipeline.settings import Settings
 
-#: Consumed in this order by the prepare worker: what is nearly finished goes first, which bounds temporary objects.
-PREPARE_QUEUES: tuple[Stage, ...] = ("finish", "cut", "prepare")
-INFER_QUEUES: tuple[Stage, ...] = ("infer",)
-STAGES: tuple[Stage, ...] = PREPARE_QUEUES + INFER_QUEUES
+STAGES: tuple[Stage, ...] = ("finish", "cut", "prepare", "infer")
+_URGENT = "-urgent"  #: ends the name of a queue whose work goes first
+
+
+def queues_of(stage: Stage) -> tuple[str, str]:
+    """The queues of a stage, that of urgent work first."""
+    return f"{stage}{_URGENT}", stage
+
+
+#: Consumed in this order by the prepare worker: what is urgent, then what is nearly finished, which bounds temporary
+#: objects.
+PREPARE_QUEUES = tuple(queues_of(stage)[number] for number in (0, 1) for stage in STAGES[:3])
+INFER_QUEUES = queues_of("infer")
+QUEUES = PREPARE_QUEUES + INFER_QUEUES
 
 #: Wall seconds after which the pool ends a prepare process. The soft limit raises in the task first.
 SOFT_LIMIT_SECONDS = 1_860
@@ -44,7 +54,7 @@ def create_app(settings: Settings) -> Celery:
         task_ignore_result=True,
         # A typing error in a queue name fails at once instead of filling a queue nobody reads.
         task_create_missing_queues=False,
-        task_queues=[Queue(stage, routing_key=stage) for stage in STAGES],
+        task_queues=[Queue(name, routing_key=name) for name in QUEUES],
         task_default_queue="prepare",
         task_routes={stage: {"queue": stage} for stage in STAGES},
         # A message is acknowledged after its work; a lost process gives it back. The attempt counter, which is
@@ -104,8 +114,9 @@ class Queues:
 
     def send(self, work: Work) -> None:
         """Put one message on its stage's queue. Raises TransientError when the broker is away."""
+        queue = queues_of(work.stage)[0 if work.urgent else 1]
         try:
-            self._app.send_task(work.stage, kwargs=arguments(work), task_id=work.name, queue=work.stage, reply_to="")
+            self._app.send_task(work.stage, kwargs=arguments(work), task_id=work.name, queue=queue, reply_to="")
         except OperationalError as error:
             raise TransientError("the queue cannot be reached", str(error)) from error
 
@@ -113,17 +124,17 @@ class Queues:
         """Names of all work on the queues (not what workers already hold)."""
         names: set[str] = set()
         try:
-            for stage in stages:
-                for raw in cast("list[bytes]", self._client.lrange(self._prefix + stage, 0, -1)):
+            for queue in (queue for stage in stages for queue in queues_of(stage)):
+                for raw in cast("list[bytes]", self._client.lrange(self._prefix + queue, 0, -1)):
                     names.add(message_name(raw))
         except redis.RedisError as error:
             raise TransientError("the queue cannot be read", str(error)) from error
         return frozenset(names)
 
     def depth(self, stage: Stage) -> int:
-        """How much work of a stage is on its queue: one command, whatever its length."""
+        """How much work of a stage waits: one command for each of its queues, whatever their length."""
         try:
-            return self._client.llen(self._prefix + stage)
+            return sum(self._client.llen(self._prefix + queue) for queue in queues_of(stage))
         except redis.RedisError as error:
             raise TransientError("the queue cannot be read", str(error)) from error
 
@@ -134,7 +145,7 @@ class Queues:
 
 def arguments(work: Work) -> dict[str, Any]:
     """The keyword arguments of a message: ids and numbers."""
-    return work.model_dump(exclude={"stage"}, exclude_none=True)
+    return work.model_dump(exclude={"stage"}, exclude_defaults=True)
 
 
 def message_name(raw: bytes) -> str:

@@ -15,7 +15,7 @@ from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, W
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
-from pipeline.stages.completion import Survey, due, read_job, survey
+from pipeline.stages.completion import Survey, due, hand_on, read_job, survey
 from pipeline.stages.finish import outputs
 from pipeline.store import file_sha256
 
@@ -104,7 +104,7 @@ class Producer:
         self.job(job)
         self._store.create(keys.cancelled(job), b"{}\n")
         with _without_redis():
-            self._ports.send(Work(stage="finish", job=job))
+            self._ports.send(Work(stage="finish", job=job, urgent=True))
 
     def jobs(self) -> list[str]:
         """Ids of all jobs in the bucket: those that have ended and those that are open."""
@@ -173,7 +173,7 @@ class Producer:
         self._store.create(keys.open_job(job.id), job.to_bytes())
         with _without_redis():
             if self._ports.ledger.admit(job.id, self._most_in_flight):
-                (start_new if is_new else start)(job.id, self._ports)
+                (start_new if is_new else start)(job, self._ports)
 
     def upload(self, path: Path, name: str, tenant: str) -> tuple[Media, bool]:
         """Put a file into the bucket; whether its tenant had none of these bytes there before.
@@ -237,13 +237,11 @@ def refuse_task(task: str, options: Options, settings: EngineSettings) -> None:
         )
 
 
-def start_new(job: str, ports: Ports) -> None:
+def start_new(job: Job, ports: Ports) -> None:
     """Send the first work of a job of which there is nothing yet."""
-    for work in ports.ledger.announce([Work(stage="prepare", job=job)]):
-        ports.send(work)
+    hand_on([Work(stage="prepare", job=job.id)], ports, urgent=job.is_urgent)
 
 
-def start(job: str, ports: Ports) -> None:
+def start(job: Job, ports: Ports) -> None:
     """Send what a job lacks."""
-    for work in ports.ledger.announce(due(survey(ports.store, job), ports.windows_ahead)):
-        ports.send(work)
+    hand_on(due(survey(ports.store, job.id), ports.windows_ahead), ports, urgent=job.is_urgent)

@@ -57,8 +57,8 @@ def run(settings: Settings) -> None:
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
     answerer = EngineAnswerer(serving, gate(settings.speech), asked_engine(settings.engine))
 
-    def infer_task(job: str, window: int | None = None, index: int | None = None) -> None:
-        work = work_of("infer", job, window, index)
+    def infer_task(job: str, window: int | None = None, index: int | None = None, urgent: bool = False) -> None:
+        work = work_of("infer", job, window, index, urgent=urgent)
         attempt(work, ports, partial(infer, work, ports, answerer), count=False)
 
     app.task(name="infer")(infer_task)
