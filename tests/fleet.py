@@ -13,7 +13,7 @@ import psutil
 import redis
 
 from pipeline.broker import Queues
-from pipeline.job import Options, Result
+from pipeline.job import Options, Result, Stage
 from pipeline.producer import Producer
 from pipeline.redis_ledger import RedisLedger
 from pipeline.settings import Settings, child_environment
@@ -68,10 +68,21 @@ class Fleet:
             child.kill()
         return bool(children)
 
+    def replace(self, role: str) -> subprocess.Popen[bytes]:
+        """Start another worker of a role and tell the one there was to stop; gives that one."""
+        old = self._processes[role]
+        self.start(role)
+        old.terminate()
+        return old
+
     def is_inferring(self) -> bool:
         """Whether segments are in the hands of an infer worker right now."""
         with redis.Redis.from_url(self.settings.redis.url.get_secret_value()) as client:
             return any(True for _ in client.scan_iter(f"{self.settings.redis.namespace}:ledger:lease:infer.*"))
+
+    def queued(self, stage: Stage) -> int:
+        """How much work of a stage waits."""
+        return self._queues.depth(stage)
 
     def flush_redis(self) -> None:
         with redis.Redis.from_url(self.settings.redis.url.get_secret_value()) as client:
