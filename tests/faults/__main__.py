@@ -1,5 +1,7 @@
 """`python -m tests.faults`: run experiments, print one table, write it, end with one line of JSON.
 
+`--only` replaces the rows of some experiments in the table that is there.
+
 Exit status 1 on any loss, double, healthy item quarantined, complaint, or control that did not fail as it must.
 """
 
@@ -8,7 +10,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.services import SeaweedFS
@@ -16,9 +19,9 @@ from pipeline.settings import S3
 from tests.faults import nemesis
 from tests.faults.experiment import run
 from tests.faults.experiments import EXPERIMENTS
-from tests.faults.table import Row, is_good, json_line, markdown
+from tests.faults.table import Row, is_good, json_line, load, markdown, save
 
-TABLE = Path(__file__).parent / "TABLE.md"
+TABLE = Path(__file__).parent / "TABLE.jsonl"
 PREFIX = "REELMILL_"
 
 
@@ -27,22 +30,27 @@ def main() -> None:
     for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
         del os.environ[name]  # a developer's own settings must not steer the experiments
     rows: list[Row] = []
-    started = time.monotonic()
+    earlier = load(asked.out) if asked.only else []
+    run_name = f"{asked.scale} scale, seed {asked.seed}, {os.cpu_count()} cores"
     with tempfile.TemporaryDirectory(prefix="reelmill-faults-") as folder:
         server = SeaweedFS(Path(folder))
         server.start()
         try:
             for row in rows_of(asked, server.settings):
-                rows.append(row)
+                rows.append(replace(row, run=run_name))
                 tell(row)
+                save(merged(earlier, rows), asked.out)  # after each: a long run may be interrupted
         finally:
             server.stop()
-    minutes = (time.monotonic() - started) / 60
-    report = markdown(rows, f"Seed {asked.seed}, scale {asked.scale}, {minutes:.0f} minutes on {os.cpu_count()} cores.")
-    print(f"\n{report}")
-    asked.out.write_text(report)
-    print(json_line(rows))
+    print(f"\n{markdown(rows)}\n{json_line(rows)}")
     sys.exit(0 if is_good(rows) else 1)
+
+
+def merged(earlier: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """New rows in the place of earlier ones of the same name."""
+    new = {(row.number, row.name) for row in rows}
+    kept = [row for row in earlier if (row.number, row.name) not in new]
+    return sorted([*kept, *rows], key=lambda row: row.number)
 
 
 def rows_of(asked: argparse.Namespace, s3: S3) -> Iterator[Row]:
@@ -72,7 +80,7 @@ def arguments() -> argparse.Namespace:
         "--soak", type=float, default=0, metavar="SECONDS", help="random faults for so long, at the end"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=TABLE, help="where the table goes")
+    parser.add_argument("--out", type=Path, default=TABLE, help="rows as JSON lines; the table goes beside it")
     parser.add_argument("--no-controls", action="store_true", help="leave the negative controls out")
     return parser.parse_args()
 

@@ -13,8 +13,11 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.job import Options
+
 RATE = 16_000  # Hz
 LONG_LINES = 260  # about 20,000 characters: three segments and a fold
+FEW_LINES = 10
 WORDS = ("mill", "reel", "water", "stone", "wheel", "grain", "river", "night", "light", "paper", "voice", "winter")
 
 Fate = Literal["done", "failed"]
@@ -29,6 +32,10 @@ class Item:
     contains: tuple[str, ...]
     """Strings that the text of its result must hold."""
     fate: Fate = "done"
+
+    @property
+    def options(self) -> Options:
+        return Options(to="French") if self.task == "translate" else Options()
 
 
 def items(folder: Path, seed: int, *, tones: bool = True, long_every: int = 20) -> Iterator[Item]:
@@ -47,10 +54,12 @@ def items(folder: Path, seed: int, *, tones: bool = True, long_every: int = 20) 
 
 def text(path: Path, chance: random.Random, num_lines: int, order: str = "", *, fate: Fate = "done") -> Item:
     """Lines that end in marks found nowhere else. `order` tells the engine to misbehave."""
+    # Short ones by a task that ends with the answer of the only segment, long ones by one that folds its answers.
+    task = "summarize" if num_lines > FEW_LINES else "translate"
     marks = [f"m{chance.randrange(10**12):012d}" for _ in range(num_lines)]
     lines = [f"{' '.join(chance.choices(WORDS, k=10))} {mark}." for mark in marks]
     path.write_text("\n".join([*lines, order]) + "\n")
-    return Item(path, "summarize", tuple(marks), fate)
+    return Item(path, task, tuple(marks), fate)
 
 
 def tone(path: Path, hz: float, chance: random.Random, seconds: float = 0.4, *, fate: Fate = "done") -> Item:

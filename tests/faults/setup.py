@@ -36,7 +36,7 @@ class Setup:
     max_attempts: int = 3
     crash_points: tuple[str, ...] = ()
     """Armed before anything is submitted."""
-    quiet_seconds: float = 150
+    quiet_seconds: float = 240
     """How long the mill may take, after the last fault, until everything has ended."""
     state: Callable[[Path], Path] = lambda folder: folder
     """Where the queue and the workers keep their files."""

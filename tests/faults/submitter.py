@@ -11,7 +11,6 @@ from pathlib import Path
 from pipeline.collecting.record import Collection, Line
 from pipeline.collecting.shards import Writer
 from pipeline.errors import ReelmillError
-from pipeline.job import Options
 from pipeline.objects import ObjectStore
 from pipeline.producer import Producer
 from tests.faults.load import Item
@@ -44,7 +43,7 @@ class Submitter:
         lines: list[tuple[Item, str]] = []
         for item in items:
             media, is_new = self._producer.upload(item.path, item.path.name, collection.tenant)
-            line = Line(media=media, task=item.task, is_new=is_new)
+            line = Line(media=media, task=item.task, options=item.options, is_new=is_new)
             writer.add(line)
             lines.append((item, line.job(collection).id))
         writer.close()
@@ -55,7 +54,7 @@ class Submitter:
 
     def _entry(self, item: Item) -> dict[str, object]:
         try:
-            job = self._producer.submit(item.path, item.path.name, Options(), task=item.task)
+            job = self._producer.submit(item.path, item.path.name, item.options, task=item.task)
         except ReelmillError as error:
             self.num_refused += 1
             return {"refused": item.path.name, "reason": str(error)}

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 COLUMNS = (
     "fault",
@@ -41,6 +42,8 @@ class Row:
     must_find: str | None = None
     skipped: str | None = None
     """Why it could not run here, and how to make it."""
+    run: str = ""
+    """Scale and seed of the run that it is of."""
 
     @property
     def is_control(self) -> bool:
@@ -61,12 +64,29 @@ def figures(rows: Iterable[Row]) -> dict[str, int]:
     }
 
 
+def save(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as JSON, for `load`, and beside it the report."""
+    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    path.with_suffix(".md").write_text(markdown(rows))
+
+
+def load(path: Path) -> list[Row]:
+    """Rows as they were saved; none when there are none."""
+    if not path.exists():
+        return []
+    saved = [json.loads(line) for line in path.read_text().splitlines()]
+    lists = ("notes", "complaints")
+    return [Row(**{name: tuple(value) if name in lists else value for name, value in row.items()}) for row in saved]
+
+
 def json_line(rows: Iterable[Row]) -> str:
     return json.dumps({"benchmark": "faults", "figures": figures(rows)})
 
 
-def markdown(rows: Sequence[Row], heading: str) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """The whole report: the experiments, what each did, the controls, what was skipped, what went wrong."""
+    runs = " and ".join(sorted({row.run for row in rows}))
+    heading = f"Made by `python -m tests.faults`: {runs}. Figures of duration and size are of that machine."
     ran = [row for row in rows if row.skipped is None]
     experiments = [row for row in ran if not row.is_control]
     parts = [heading, "", _header(), *map(_line, experiments), ""]

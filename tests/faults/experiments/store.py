@@ -30,6 +30,15 @@ def go_away(bench: Bench) -> None:
     bench.notes.append(f"{seconds} s")
 
 
+def flap(bench: Bench) -> None:
+    """As above, again and again: each time meets other work half way."""
+    for _ in range(8):
+        proxy_of(bench).down = True
+        time.sleep(0.7)
+        proxy_of(bench).heal()
+        time.sleep(0.7)
+
+
 def slow_down(bench: Bench) -> None:
     """15: 503 SlowDown to every third request."""
     proxy_of(bench).slow_down_rate = 0.3
@@ -80,6 +89,7 @@ EXPERIMENTS = (
                 name="outages count as tries",
                 setup=replace(STRICT, full_items=60, environment={"FAULTS_WITHOUT": "patience"}),
                 finds="healthy_quarantined",
+                strike=flap,
             ),
         ),
     ),

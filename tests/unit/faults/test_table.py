@@ -1,8 +1,9 @@
 """The table of the experiments: a complaint, or a control that does not fail, makes the run fail."""
 
 import json
+from pathlib import Path
 
-from tests.faults.table import Row, is_good, json_line, markdown
+from tests.faults.table import Row, is_good, json_line, load, markdown, save
 
 KEPT = Row(number=7, name="FLUSHALL", submitted=40, done=40, redis_mb=2.1, rss_mb=97, recover_seconds=24)
 CONTROL = Row(number=7, name="FLUSHALL, no steward", submitted=40, done=3, lost=37, must_find="lost")
@@ -29,7 +30,15 @@ def test_a_control_that_finds_nothing_makes_the_run_fail() -> None:
 
 
 def test_the_table_tells_what_did_not_run_and_why() -> None:
-    told = markdown([KEPT, CONTROL, SKIPPED, LOST], "Seed 1.")
+    told = markdown([KEPT, CONTROL, SKIPPED, LOST])
     assert "| 7 FLUSHALL | 40 | 40 | 0 | 0 | 0 | 0 | 0.0 | 2.1 | 97 | 24 |" in told
     assert "- 17 disk full: needs root: sudo make faults" in told
     assert "- 6 restart: 1 lost: j1" in told
+
+
+def test_rows_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    rows = [KEPT, CONTROL, SKIPPED, LOST]
+    save(rows, tmp_path / "TABLE.jsonl")
+    assert load(tmp_path / "TABLE.jsonl") == rows
+    assert (tmp_path / "TABLE.md").read_text() == markdown(rows)
+    assert load(tmp_path / "none.jsonl") == []
