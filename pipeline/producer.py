@@ -79,10 +79,9 @@ class Producer:
 
     def accept(self, job: Job) -> bool:
         """Open a job whose media lies in a bucket already; False: it has a result, and stays as it is."""
-        if self._store.exists(keys.result(job.id)):
-            return False
-        self._open(job, is_new=False)
-        return True
+        if is_new := not self._store.exists(keys.result(job.id)):
+            self._open(job, is_new=False)
+        return is_new
 
     def retry(self, job: str, *, everything: bool = False) -> None:
         """Take back a job's failures (or all it has) and open it again. Raises UsageError while it is still open."""
@@ -113,6 +112,9 @@ class Producer:
 
     def open_jobs(self) -> frozenset[str]:
         return frozenset(key.removeprefix(keys.OPEN) for key in self._store.list(keys.OPEN))
+
+    def is_open(self, job: str) -> bool:
+        return self._store.exists(keys.open_job(job))
 
     def job(self, job: str) -> Job:
         found = read_job(self._ports, job)

@@ -52,7 +52,9 @@ class Asking:
                 yield self._refused(line, self._order.task, entry.reason)
                 continue
             task, options = self._of(entry)
-            if reason := self._wrong_order(task, options.model_dump_json()):
+            # The command line's own options are checked by whoever read them.
+            reason = None if options is self._order.options else self._wrong_order(task, options.model_dump_json())
+            if reason:
                 yield self._refused(line, task, reason)
                 continue
             is_empty = True
@@ -68,6 +70,8 @@ class Asking:
     def _of(self, entry: manifest.Entry) -> tuple[str, Options]:
         """The command line's options belong to its task."""
         order = self._order
+        if entry.task in (None, order.task) and not entry.options.model_fields_set:
+            return order.task, order.options
         if entry.task is not None and entry.task != order.task:
             return entry.task, entry.options
         return order.task, order.options.model_copy(update=entry.options.model_dump(exclude_unset=True))

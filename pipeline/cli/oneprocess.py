@@ -2,11 +2,12 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from pipeline import engines
 from pipeline.cli import BROKEN_WORLD
-from pipeline.cli.submitting import Order, accepted, submit_each
+from pipeline.cli.submitting import Order, Submitted, accepted, submit_each
 from pipeline.finding import Found, Unusable
 from pipeline.inprocess import Mill
 from pipeline.ledger import MemoryLedger
@@ -24,8 +25,8 @@ from pipeline.store import DirectoryStore
 
 def run_here(
     settings: Settings, files: list[Found | Unusable], order: Order, *, json: bool
-) -> tuple[dict[str, list[str]], Producer, int]:
-    """Do the work on files without Redis, S3 or workers: gives the jobs with the names of their files.
+) -> tuple[Submitted, Producer, float]:
+    """Do the work on files without Redis, S3 or workers: gives its jobs, and the seconds that they took.
 
     Raises WorldError when the engine or ffmpeg is missing.
     """
@@ -58,11 +59,13 @@ def run_here(
             limits=settings.limits,
         )
         producer = Producer(ports, settings)
-        jobs, num_refused = accepted(submit_each(producer, files, order), json=json)
+        submitted = accepted(producer, submit_each(producer, files, order), json=json)
+        began = time.monotonic()
         mill.run(ports)
+        took = time.monotonic() - began
     finally:
         serving.stop()
-    return jobs, producer, num_refused
+    return submitted, producer, took
 
 
 def _give_up(reason: str, names: Sequence[str]) -> None:

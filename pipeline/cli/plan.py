@@ -12,16 +12,18 @@ from pipeline import engines
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.asked import Asking
 from pipeline.cli.options import DataDir, Json, load, with_order
-from pipeline.cli.plan_report import Progress, print_row, print_totals
+from pipeline.cli.plan_report import Progress, print_forecast, print_row, print_totals
 from pipeline.cli.submitting import Order
 from pipeline.engines.gemma3n import facts_of
 from pipeline.engines.gemma3n.facts import Facts
 from pipeline.errors import UsageError
+from pipeline.forecast import remembered
 from pipeline.planning.estimate import Sizes
+from pipeline.planning.experience import recall, remaining
 from pipeline.planning.look import Asked, Looker, Seen
 from pipeline.planning.tally import Totals
 from pipeline.producer import refuse_task
-from pipeline.settings import Settings
+from pipeline.settings import Settings, asked_engine
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,11 +46,18 @@ def plan(
             "--manifest", help="A list of media: JSON Lines or CSV with path, and task and options if wanted."
         ),
     ] = None,
+    price: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--price", min=0, help="Of an hour of one engine. Default: REELMILL_PRICE_PER_HOUR."),
+    ] = None,
     totals_only: Annotated[bool, typer.Option("--totals", help="Only the totals, no line for each file.")] = False,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """A dry run: what media holds, segments, frames and tokens (estimated), and what would be refused and why."""
+    """A dry run: what media holds, segments, frames and tokens (estimated), and what would be refused and why.
+
+    How long it takes, and what of, is told by the speed of earlier runs of this engine (`run` measures it).
+    """
     from pipeline.media.ffmpeg import Ffmpeg
 
     settings = load(data_dir)
@@ -68,10 +77,15 @@ def plan(
         progress.tell()
     if not totals.files:
         raise UsageError("there are no files in what was named")
+    engine = asked_engine(settings.engine)
+    rates = recall(settings.data_dir, engine)
+    promise = remembered(rates, remaining(totals), settings.price_per_hour if price is None else price)
     if json:
-        show.print_json({"total": totals.document(settings.limits.model_dump())})
+        forecast = None if promise is None else promise.document()
+        show.print_json({"total": totals.document(settings.limits.model_dump()) | {"forecast": forecast}})
     else:
         print_totals(totals, settings.limits)
+        print_forecast(promise, engine)
     raise typer.Exit(SOME_FAILED if totals.refused else ALL_DONE)
 
 

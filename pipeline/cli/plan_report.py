@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cli import show
+from pipeline.forecast import Forecast, sentence
 from pipeline.limits import variable
 from pipeline.planning.estimate import Work
 from pipeline.planning.tally import Row, Totals
@@ -59,6 +61,17 @@ def print_totals(totals: Totals, limits: Limits) -> None:
     console.print(f"\n{_headline(totals)}", highlight=False)
     if totals.refusals:
         _print_refusals(totals, limits, console)
+
+
+def print_forecast(promise: Forecast | None, engine: str) -> None:
+    """How long it takes, if it began now."""
+    if promise is None:
+        told = (
+            f"How long it takes is not known: not all of it was measured with {engine} here yet (`reelmill run` does)"
+        )
+    else:
+        told = f"If it began now: {sentence(promise, datetime.now().astimezone())}, by earlier runs of {engine}"
+    Console().print(f"{told}.", highlight=False, soft_wrap=True)
 
 
 def _headline(totals: Totals) -> str:

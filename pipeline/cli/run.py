@@ -15,14 +15,8 @@ from rich.console import Console
 
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
 from pipeline.cli.connect import local_mode, of_fleet
-from pipeline.cli.options import (
-    Adapter,
-    DataDir,
-    Json,
-    Paths,
-    load,
-    with_order,
-)
+from pipeline.cli.learning import Learning
+from pipeline.cli.options import Adapter, DataDir, Json, Paths, load, with_order
 from pipeline.cli.saving import called, save
 from pipeline.cli.submitting import Order, accepted, chosen_files, submit_each
 from pipeline.cli.waiting import wait
@@ -63,11 +57,13 @@ def run(
     if in_process:
         from pipeline.cli.oneprocess import run_here
 
-        jobs, producer, num_refused = run_here(settings, files, order, json=json)
-        delivery = _Delivery(producer, jobs, folder, console, json=json)
-        for job in jobs:
-            delivery.ended(job)
-        results = delivery.results
+        submitted, producer, took = run_here(settings, files, order, json=json)
+        delivery = _Delivery(producer, submitted.names, folder, console, json=json)
+        learning = Learning(settings, submitted.fresh)
+        for job in submitted.names:
+            learning.ended(delivery.ended(job))
+        learning.keep(took)
+        results, num_refused = delivery.results, submitted.num_refused
     else:
         results, num_refused = _run_fleet(settings, files, order, folder, console, json=json)
     if not json:
@@ -115,10 +111,18 @@ def _run_fleet(
 ) -> tuple[list[Result], int]:
     with _mill(settings) as (reached, check):
         producer = of_fleet(reached)
-        jobs, num_refused = accepted(submit_each(producer, files, order), json=json)
-        delivery = _Delivery(producer, jobs, folder, console, json=json)
-        wait(producer, list(jobs), on_end=delivery.ended, check=check, quiet=json or not sys.stderr.isatty())
-        return delivery.results, num_refused
+        submitted = accepted(producer, submit_each(producer, files, order), json=json)
+        delivery = _Delivery(producer, submitted.names, folder, console, json=json)
+        learning = Learning(reached, submitted.fresh)
+        wait(
+            producer,
+            list(submitted.names),
+            on_end=lambda job: learning.ended(delivery.ended(job)),
+            check=check,
+            quiet=json or not sys.stderr.isatty(),
+        )
+        learning.keep()
+        return delivery.results, submitted.num_refused
 
 
 @contextmanager
@@ -154,7 +158,7 @@ class _Delivery:
         self._taken = Seen()
         self.results: list[Result] = []
 
-    def ended(self, job: str) -> None:
+    def ended(self, job: str) -> Result:
         stored = self._producer.result(job)
         for name in self._names[job]:
             result = called(stored, name)
@@ -164,6 +168,7 @@ class _Delivery:
             else:
                 show.print_result(result, outputs, self._console)
             self.results.append(result)
+        return stored
 
 
 def _summary(

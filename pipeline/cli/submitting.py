@@ -43,17 +43,26 @@ def submit_each(
             yield Refused(file.name, error.reason)
 
 
-def accepted(submitted: Iterable[Job | Refused], *, json: bool) -> tuple[dict[str, list[str]], int]:
-    """The jobs with the names of their files, since the same bytes are one job; how many files were refused.
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The jobs of one run."""
 
-    Those are shown.
-    """
-    jobs: dict[str, list[str]] = {}
+    names: dict[str, list[str]]  #: of their files, by job: the same bytes are one job
+    fresh: frozenset[str]  #: jobs that were not done before
+    num_refused: int
+
+
+def accepted(producer: Producer, submitted: Iterable[Job | Refused], *, json: bool) -> Submitted:
+    """Take note of what is submitted; what was refused is shown."""
+    names: dict[str, list[str]] = {}
+    fresh = set()
     num_refused = 0
     for item in submitted:
         if isinstance(item, Refused):
             num_refused += 1
             show.print_refused(item.name, item.reason, json=json)
         else:
-            jobs.setdefault(item.id, []).append(item.media.name)
-    return jobs, num_refused
+            if item.id not in names and producer.is_open(item.id):
+                fresh.add(item.id)
+            names.setdefault(item.id, []).append(item.media.name)
+    return Submitted(names, frozenset(fresh), num_refused)

@@ -6,7 +6,7 @@ words of the prompts.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.engines.gemma3n.facts import Facts
 from pipeline.job import Kind, MediaInfo, Options, SegmentLimits
@@ -33,10 +33,19 @@ class Work:
     segments: int | None
     frames: int | None
     tokens: int | None  #: of clips, pictures and texts, as Gemma 3n counts them
+    # What runs are measured in, beside the frames.
+    seconds: float = field(default=0.0, compare=False)  #: of sound that is listened to
+    pictures: int = field(default=0, compare=False)  #: of their own, which are among the frames
+    characters: int = field(default=0, compare=False)
 
     def __add__(self, other: "Work") -> "Work":
         return Work(
-            _sum(self.segments, other.segments), _sum(self.frames, other.frames), _sum(self.tokens, other.tokens)
+            _sum(self.segments, other.segments),
+            _sum(self.frames, other.frames),
+            _sum(self.tokens, other.tokens),
+            self.seconds + other.seconds,
+            self.pictures + other.pictures,
+            self.characters + other.characters,
         )
 
 
@@ -55,16 +64,17 @@ def _work(kind: Kind, info: MediaInfo, options: Options, sizes: Sizes) -> Work:
     facts, limits = sizes.facts, sizes.limits
     if kind == "picture":
         pages = info.picture.pages if info.picture is not None else 1
-        return Work(pages, pages, pages * facts.image_tokens)
+        return Work(pages, pages, pages * facts.image_tokens, pictures=pages)
     if kind == "text":
         characters = info.characters or 0
         tokens = math.ceil(characters / facts.characters_per_token)
-        return Work(max(1, math.ceil(characters / limits.text_characters)), 0, tokens)
+        return Work(max(1, math.ceil(characters / limits.text_characters)), 0, tokens, characters=characters)
     if info.duration is None:
         return UNKNOWN
     if kind == "sound":
-        clips = _tracks(info, options) * max(1, math.ceil(info.duration / (limits.clip_seconds * MEAN_CLIP_FILL)))
-        return Work(clips, 0, clips * facts.audio_tokens)
+        tracks = _tracks(info, options)
+        clips = tracks * max(1, math.ceil(info.duration / (limits.clip_seconds * MEAN_CLIP_FILL)))
+        return Work(clips, 0, clips * facts.audio_tokens, seconds=tracks * info.duration)
     rate = chosen(options.frames, sizes.video, info).taken_rate
     seen_seconds = (info.video.length if info.video is not None else None) or info.duration
     frames = max(1, math.ceil(seen_seconds * rate))
@@ -72,7 +82,8 @@ def _work(kind: Kind, info: MediaInfo, options: Options, sizes: Sizes) -> Work:
         return Work(math.ceil(frames / limits.images), frames, frames * facts.image_tokens)
     # A piece ends when it has as many frames as it may, or as much sound.
     scenes = max(1, math.ceil(info.duration / min(limits.images / rate, limits.clip_seconds)))
-    return Work(scenes, frames, frames * facts.image_tokens + scenes * facts.audio_tokens)
+    tokens = frames * facts.image_tokens + scenes * facts.audio_tokens
+    return Work(scenes, frames, tokens, seconds=info.duration)
 
 
 def _tracks(info: MediaInfo, options: Options) -> int:

@@ -102,7 +102,7 @@ def in_order(items: Iterable[Item], make: Callable[[Item], Made], threads: int) 
         try:
             for item in items:
                 waiting.append(pool.submit(make, item))
-                if len(waiting) >= _AHEAD * threads:
+                while waiting and (waiting[0].done() or len(waiting) >= _AHEAD * threads):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from pipeline import keys
@@ -63,7 +64,7 @@ class Intake:
         fresh = news(items, known, force=self.force, other=None if self.has_own_name else _other(stored))
         refused = 0
         try:
-            for made in in_order(fresh, self._made, THREADS):
+            for made in self._all_made(fresh):
                 if isinstance(made, Refused):
                     refused += 1
                 else:
@@ -78,6 +79,18 @@ class Intake:
         elif not refused:
             raise UsageError("there are no files in what was named")
         return Accepted(stored, writer.lines, new, known.met, refused, known.lines - known.met)
+
+    def _all_made(self, items: Iterator[Asked]) -> Iterator[Line | Refused]:
+        """Files by several threads. Of what is only named there may be a million, which threads would slow down."""
+        for is_file, group in groupby(items, lambda asked: isinstance(asked.place, Path)):
+            make = self._made_by_threads if is_file else self._made_here
+            yield from make(group)
+
+    def _made_by_threads(self, items: Iterator[Asked]) -> Iterator[Line | Refused]:
+        return in_order(items, self._made, THREADS)
+
+    def _made_here(self, items: Iterator[Asked]) -> Iterator[Line | Refused]:
+        return map(self._made, items)
 
     def _made(self, asked: Asked) -> Line | Refused:
         if asked.refused is not None or asked.place is None:

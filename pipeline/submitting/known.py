@@ -37,6 +37,8 @@ class Known:
 
     def meet(self, asked: Asked, *, force: bool) -> bool:
         """Whether this became a line that was not met yet. A file that has another size by now did not."""
+        if self.met == self.lines:
+            return False
         mark = _mark(asked.name, asked.task, asked.options, asked.custom_id, force, _size(asked))
         taken = self._database.execute(
             "UPDATE line SET number = number - 1 WHERE mark = ? AND number > 0", (mark,)
