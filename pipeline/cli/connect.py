@@ -30,17 +30,17 @@ def mill(settings: Settings, *, only_look: bool = False, new_work: bool = False)
     Raises UsageError that says what to start or set.
     """
     if settings.s3.endpoint:
-        yield _opened(settings)
+        yield opened(settings)
         return
     local = local_mode()
     reached = local.reach(settings)
     if reached is not None:
         if new_work:
             local.refuse_other_engine(settings.engine, reached.engine)
-        yield _opened(reached)
+        yield opened(reached)
     elif only_look:
         with local.services_of(settings) as started:
-            yield _opened(started)
+            yield opened(started)
     else:
         raise local.nothing_is_up(settings)
 
@@ -52,12 +52,8 @@ def producer(settings: Settings, *, only_look: bool = False) -> Iterator[Produce
         yield reached.producer
 
 
-def of_fleet(settings: Settings) -> Producer:
-    """A producer on real services."""
-    return _opened(settings).producer
-
-
-def _opened(settings: Settings) -> Mill:
+def opened(settings: Settings) -> Mill:
+    """The mill on the services that these settings name."""
     ports = open_ports(settings)
     return Mill(settings, ports, Producer(ports, settings))
 

@@ -8,7 +8,7 @@ from pipeline.cli.plan import sizes_of
 from pipeline.errors import PipelineError
 from pipeline.job import Result
 from pipeline.planning.estimate import NOTHING, Work, work
-from pipeline.planning.experience import keep, learn, recall
+from pipeline.planning.experience import charged, keep, learn, recall
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages.source import admitted
 
@@ -31,8 +31,9 @@ class Learning:
         if result.job in self._fresh and result.status == "done" and result.media.info is not None:
             self._done.append((time.monotonic(), self._work(result)))
 
-    def keep(self, seconds: float | None = None) -> None:
-        """`seconds`: what the whole run took, where its jobs are told only at its end."""
+    def keep(self, seconds: float | None = None, engine_seconds: float = 0.0) -> None:
+        """`seconds`: what the whole run took, where its jobs are told only at its end. `engine_seconds`: that engines
+        were busy with all of it; 0 where nobody measured."""
         if not self._done:
             return
         done = [one for _, one in self._done]
@@ -40,9 +41,10 @@ class Learning:
             seconds = self._done[-1][0] - self._began
             if len(done) >= ENOUGH_JOBS:
                 seconds = self._done[-1][0] - self._done[0][0]
+                engine_seconds *= 1 - charged(done[0]) / (charged(sum(done, NOTHING)) or 1.0)
                 done = done[1:]
         rates = recall(self._settings.data_dir, asked_engine(self._settings.engine))
-        keep(self._settings.data_dir, learn(rates, sum(done, NOTHING), seconds))
+        keep(self._settings.data_dir, learn(rates, sum(done, NOTHING), seconds, engine_seconds))
 
     def _work(self, result: Result) -> Work:
         """What it was, counted as a plan counts it."""

@@ -25,8 +25,8 @@ from pipeline.store import DirectoryStore
 
 def run_here(
     settings: Settings, files: list[Found | Unusable], order: Order, *, json: bool
-) -> tuple[Submitted, Producer, float]:
-    """Do the work on files without Redis, S3 or workers: gives its jobs, and the seconds that they took.
+) -> tuple[Submitted, Producer, float, float]:
+    """Do the work on files without Redis, S3 or workers: gives the jobs, their seconds, and those of the engine.
 
     Raises WorldError when the engine or ffmpeg is missing.
     """
@@ -65,7 +65,7 @@ def run_here(
         took = time.monotonic() - began
     finally:
         serving.stop()
-    return submitted, producer, took
+    return submitted, producer, took, serving.busy_seconds
 
 
 def _give_up(reason: str, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli import ALL_DONE, SOME_FAILED, show
-from pipeline.cli.connect import local_mode, of_fleet
+from pipeline.cli.connect import local_mode, opened
 from pipeline.cli.learning import Learning
 from pipeline.cli.options import Adapter, DataDir, Json, Paths, load, with_order
 from pipeline.cli.saving import called, save
@@ -25,6 +25,7 @@ from pipeline.job import Result
 from pipeline.planning.look import Seen
 from pipeline.producer import Producer, refuse_task
 from pipeline.settings import Settings
+from pipeline.stewarding.progress import ENGINE_MS
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,12 +58,12 @@ def run(
     if in_process:
         from pipeline.cli.oneprocess import run_here
 
-        submitted, producer, took = run_here(settings, files, order, json=json)
+        submitted, producer, took, busy = run_here(settings, files, order, json=json)
         delivery = _Delivery(producer, submitted.names, folder, console, json=json)
         learning = Learning(settings, submitted.fresh)
         for job in submitted.names:
             learning.ended(delivery.ended(job))
-        learning.keep(took)
+        learning.keep(took, busy)
         results, num_refused = delivery.results, submitted.num_refused
     else:
         results, num_refused = _run_fleet(settings, files, order, folder, console, json=json)
@@ -110,7 +111,9 @@ def _run_fleet(
     json: bool,
 ) -> tuple[list[Result], int]:
     with _mill(settings) as (reached, check):
-        producer = of_fleet(reached)
+        mill = opened(reached)
+        producer, counts = mill.producer, mill.ports.ledger.counts
+        busy_before = counts().get(ENGINE_MS, 0)
         submitted = accepted(producer, submit_each(producer, files, order), json=json)
         delivery = _Delivery(producer, submitted.names, folder, console, json=json)
         learning = Learning(reached, submitted.fresh)
@@ -121,7 +124,7 @@ def _run_fleet(
             check=check,
             quiet=json or not sys.stderr.isatty(),
         )
-        learning.keep()
+        learning.keep(engine_seconds=(counts().get(ENGINE_MS, 0) - busy_before) / 1000)
         return delivery.results, submitted.num_refused
 
 

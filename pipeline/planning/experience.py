@@ -37,10 +37,9 @@ def learn(rates: Rates, done: Work, seconds: float, engine_seconds: float = 0.0)
 
     Of a run with several kinds of media, each has the part of the seconds that the mill's shares would charge for it.
     """
-    charged = {unit: _charged(unit, amount) for unit, amount in amounts(done).items()}
-    whole = sum(charged.values())
+    whole = charged(done)
     for unit, amount in amounts(done).items():
-        part = charged[unit] / whole if whole else 0.0
+        part = _charged(unit, amount) / whole if whole else 0.0
         rates = rates.learnt(unit, amount, seconds * part, engine_seconds * part)
     return rates
 
@@ -67,6 +66,11 @@ def amounts(done: Work) -> Mapping[Unit, float]:
         "frames": (done.frames or 0) - done.pictures,
         "characters": done.characters,
     }
+
+
+def charged(done: Work) -> float:
+    """What all of it counts as, in seconds of sound."""
+    return sum(_charged(unit, amount) for unit, amount in amounts(done).items())
 
 
 def _charged(unit: Unit, amount: float) -> float:
