@@ -9,6 +9,8 @@ COLLECTIONS = "collections/"
 KNOWN_COLLECTIONS = "known-collections/"
 OPEN_COLLECTIONS = "open-collections/"
 TRIES = "tries/"
+#: A mark that a steward has been here: a ledger that knows nothing was then emptied, and is not the first one.
+STARTED = "started"
 
 
 def media(tenant: str, sha256: str) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from uuid import uuid4
 
+from pipeline import keys
 from pipeline.broker import Queues
 from pipeline.errors import TransientError
 from pipeline.fleet import open_ports
@@ -81,6 +82,9 @@ class Steward:
 
     def _start_anew(self) -> None:
         """Redis knows nothing: tell it what the bucket knows, and give those who still work time to say so."""
+        if not self._ports.store.exists(keys.STARTED):  # it never knew anything
+            self._ports.store.create(keys.STARTED, b"")
+            return
         found = recover(self._ports)
         if found.jobs:
             log.warning("the ledger is empty while %d jobs are open: starting from the bucket", found.jobs)

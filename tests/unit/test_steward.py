@@ -24,15 +24,14 @@ class FakeQueues:
 
 
 class Office:
-    def __init__(self, num_jobs: int, jobs_in_flight: int = 10) -> None:
+    def __init__(self, num_jobs: int, jobs_in_flight: int = 10, lease_seconds: float = 0.001) -> None:
         self.store = MemoryStore()
         self.jobs = [a_job(number=number) for number in range(num_jobs)]
         for job in self.jobs:
             accept(self.store, job)
         self.queues = FakeQueues()
         self.ports = Ports(store=self.store, ledger=MemoryLedger(), send=self.queues.works.append)
-        settings = Settings(steward=StewardSettings(jobs_in_flight=jobs_in_flight, lease_seconds=0.001))
-        self.ports.ledger.is_blank()  # it has known things before
+        settings = Settings(steward=StewardSettings(jobs_in_flight=jobs_in_flight, lease_seconds=lease_seconds))
         self.steward = Steward(self.ports, self.queues, settings)  # type: ignore[arg-type]
 
     def look(self) -> int:
@@ -110,3 +109,14 @@ def test_an_outage_ends_the_look_and_the_next_look_goes_on() -> None:
     office.store.list = real  # type: ignore[method-assign]
     office.look()
     assert len(office.queues.works) == 1
+
+
+def test_a_ledger_that_was_emptied_is_given_time_and_one_that_is_new_is_not() -> None:
+    office = Office(1, lease_seconds=60)
+    office.look()
+    assert len(office.queues.works) == 1, "nobody worked here before"
+    wiped = Office(1, lease_seconds=60)
+    wiped.store.create(keys.STARTED, b"")
+    assert [wiped.look() for _ in range(3)] == [0, 0, 0]
+    assert wiped.queues.works == [], "whoever works on it may say so first"
+    assert wiped.ports.ledger.counts()["recoveries"] == 1
