@@ -1,0 +1,27 @@
+"""What the mill adds to Celery's workers."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from pipeline.settings import Settings
+from workers.app import LateAcknowledgements, worker_app
+
+
+def test_an_acknowledgement_that_fails_leaves_the_others_and_the_loop_alone() -> None:
+    ready: list[Any] = []
+    consumer = SimpleNamespace(call_soon_ack=lambda call, *args: ready.append((call, args)))
+    LateAcknowledgements(consumer)
+    done: list[str] = []
+
+    def on_a_dead_channel(name: str) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'hostname'")
+
+    consumer.call_soon_ack(on_a_dead_channel, "a")
+    consumer.call_soon_ack(done.append, "b")
+    for call, args in ready:
+        call(*args)
+    assert done == ["b"]
+
+
+def test_every_worker_has_it() -> None:
+    assert LateAcknowledgements in worker_app(Settings()).steps["consumer"]
