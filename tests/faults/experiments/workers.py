@@ -43,7 +43,7 @@ def crash_at_points(bench: Bench) -> None:
     def fired() -> set[str]:
         return {path.name.removesuffix(FIRED) for path in bench.crash_dir.glob(f"*{FIRED}")}
 
-    bench.wait_for(lambda: len(fired()) == len(points) or not bench.open_jobs(), 150, "all crash points are met")
+    bench.wait_for(lambda: len(fired()) == len(points) or not bench.open_jobs(), 300, "all crash points are met")
     missed = sorted(set(points) - fired())
     if missed:
         bench.complaints.append(f"nobody came by {', '.join(missed)}")
@@ -129,7 +129,7 @@ EXPERIMENTS = (
         number=3,
         name="crash at every named point",
         strike=crash_at_points,
-        setup=Setup(items=60, per_second=2, long_every=5, crash_points=POINTS, max_attempts=PATIENT),
+        setup=Setup(items=60, per_second=2, long_every=5, crash_points=POINTS, max_attempts=PATIENT, quiet_seconds=300),
         controls=(
             Control(
                 name="no steward",
