@@ -137,6 +137,7 @@ def run(settings: Settings) -> None:
         except TransientError as error:
             log.warning("cannot look now: %s (%s)", error, error.detail)
             looked = time.monotonic()
+            stop.wait(settings.steward.interval)  # not five lines of the log a second
     try:
         steward.close()
     except TransientError as error:
