@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pipeline.broker import STAGES
 from tests.faults.bench import Bench
 from tests.faults.experiment import Experiment
-from tests.faults.experiments.queue import SPARE_BYTES, data_dir
+from tests.faults.experiments.queue import TAKEN_BYTES, data_dir
 from tests.faults.experiments.workers import PATIENT
 from tests.faults.setup import Setup
 
@@ -70,7 +70,7 @@ def stop_redis(bench: Bench) -> None:
 
 def fill_redis(bench: Bench) -> None:
     with bench.redis() as client:
-        client.config_set("maxmemory", client.info("memory")["used_memory"] + SPARE_BYTES)
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - TAKEN_BYTES)
         time.sleep(bench.chance.uniform(1, 6))
         client.config_set("maxmemory", "512mb")
 

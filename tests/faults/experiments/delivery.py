@@ -19,8 +19,8 @@ JUMP_SECONDS = 2 * 3600  # more than the visibility timeout, by which messages a
 def multiply(bench: Bench) -> None:
     """12: every message is copied while it waits, and nobody looks whether another does or did the work."""
     copies = 0
-    deadline = time.monotonic() + bench.times(8, 40)
-    while time.monotonic() < deadline and bench.open_jobs():
+    wanted, deadline = bench.times(150, 1000), time.monotonic() + bench.times(40, 90)
+    while copies < wanted and time.monotonic() < deadline and bench.open_jobs():
         with bench.redis() as client:
             for stage in STAGES:
                 # To the end that is taken from, so that a copy and its like are worked on at the same time.

@@ -16,7 +16,8 @@ from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.workers import WITHOUT_STEWARD
 from tests.faults.setup import Setup
 
-SPARE_BYTES = 60_000
+#: Of what Redis has in use, so much is taken away: it refuses every write until enough of it is gone.
+TAKEN_BYTES = 200_000
 
 
 def kill_server(bench: Bench) -> None:
@@ -69,7 +70,7 @@ def stop_server(bench: Bench) -> None:
 def fill_memory(bench: Bench) -> None:
     """9: no memory left, and nothing may be evicted; submission goes on meanwhile."""
     with bench.redis() as client:
-        client.config_set("maxmemory", client.info("memory")["used_memory"] + SPARE_BYTES)
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - TAKEN_BYTES)
         time.sleep(bench.times(10, 40))
         errors = client.info("errorstats").get("errorstat_OOM", {"count": 0})["count"]
         client.config_set("maxmemory", "512mb")
