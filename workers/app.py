@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task, bootsteps
@@ -28,33 +29,35 @@ class StageTask(Task):  # type: ignore[misc]
             raise ResourceError("out of memory", repr(error)) from None
 
 
-class LateAcknowledgements(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Lets an acknowledgement fail alone when the connection that its message came by is gone.
+class DeadConnections(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Lets what fails about a connection that is gone fail alone, so that the worker connects again.
 
-    Those that wait while Redis is away are made when the worker's loop runs again, with a channel that has no
-    connection any more; the AttributeError of that ends the loop, and the worker with it (kombu 5.7).
+    While Redis is away, kombu 5.7 closes a channel that has messages in hand, or acknowledges one, after its connection
+    has forgotten where the server is. The AttributeError of that is no connection error to Celery, and ends the worker.
     """
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        soon = consumer.call_soon_ack
+        soon, close = consumer.call_soon_ack, consumer.on_connection_error_after_connected
 
         def call_soon_ack(acknowledge: Callable[..., object], *args: Any, **kwargs: Any) -> object:
-            def acknowledge_if_possible(*late: Any, **more: Any) -> None:
-                try:
-                    acknowledge(*late, **more)
-                except Exception as error:
-                    log.warning("a message cannot be acknowledged, it may come again: %r", error)
-
-            return soon(acknowledge_if_possible, *args, **kwargs)
+            return soon(_alone, acknowledge, *args, **kwargs)
 
         consumer.call_soon_ack = call_soon_ack
+        consumer.on_connection_error_after_connected = partial(_alone, close)
+
+
+def _alone(call: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+    try:
+        call(*args, **kwargs)
+    except Exception as error:
+        log.warning("messages of a connection that is gone cannot be given back, they may come again: %r", error)
 
 
 def worker_app(settings: Settings) -> Celery:
     app = create_app(settings)
     app.Task = StageTask
-    app.steps["consumer"].add(LateAcknowledgements)
+    app.steps["consumer"].add(DeadConnections)
     return app
 
 
