@@ -26,8 +26,11 @@ class MediaCache:
         self._max_bytes = max_bytes
 
     @contextmanager
-    def hold(self, sha256: str, size: int, fetch: Callable[[Path], None]) -> Iterator[Path]:
+    def hold(self, sha256: str, size: int, fetch: Callable[[Path], None], *, is_content: bool = True) -> Iterator[Path]:
         """The local copy of some media, which stays while the context is open. `fetch` writes it where it is told.
+
+        `is_content`: the hash is that of its bytes, by which they are checked. Of what nobody has read yet, it is that
+        of what it goes by, and the size alone is checked.
 
         Raises PermanentError when what is fetched is, twice, not what was asked for; TransientError when the disk
         is full.
@@ -45,16 +48,16 @@ class MediaCache:
             with self._locked(sha256, fcntl.LOCK_EX):
                 if _size(path) != size:
                     self._make_room(size)
-                    self._fetch(sha256, size, fetch)
+                    self._fetch(sha256, size, fetch, is_content=is_content)
 
-    def _fetch(self, sha256: str, size: int, fetch: Callable[[Path], None]) -> None:
+    def _fetch(self, sha256: str, size: int, fetch: Callable[[Path], None], *, is_content: bool) -> None:
         part = self._directory / f"{sha256}{_PART}"
         found = ""
         try:
             for _ in range(_FETCHES):
                 part.unlink(missing_ok=True)
                 fetch(part)
-                found = _sha256(part)
+                found = _sha256(part) if is_content else sha256
                 if found == sha256 and _size(part) == size:
                     part.replace(self._directory / sha256)
                     return

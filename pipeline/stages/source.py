@@ -26,6 +26,7 @@ from pipeline.media.video.frames import FrameCut
 from pipeline.media.video.packets import measured
 from pipeline.media.video.sampling import Film
 from pipeline.media.windows import choose_windows
+from pipeline.objects import split_address
 from pipeline.settings import Cutting, Limits, Video
 from pipeline.store import ObjectStore, file_sha256
 from pipeline.tasks import Task
@@ -158,12 +159,16 @@ class MediaSource:
     @contextmanager
     def _local(self, job: Job) -> Iterator[Path]:
         def fetch(target: Path) -> None:
+            media, address = job.media, split_address(job.media.key)
             try:
-                self._store.download(job.media.key, target)
+                self._store.download(media.key, target)
+                if address is not None and self._store.mark(*address) != (media.etag, media.size):
+                    raise PermanentError(f"its media {media.name} is no more what it was when it was let in")
             except MissingObjectError as error:
-                raise PermanentError(f"its media {job.media.name} is not in the object store any more") from error
+                raise PermanentError(f"its media {media.name} is not in the object store any more") from error
 
-        with self._cache.hold(_local_name(job.media), job.media.size, fetch) as path:
+        is_content = job.media.sha256 is not None
+        with self._cache.hold(_local_name(job.media), job.media.size, fetch, is_content=is_content) as path:
             yield path
 
 

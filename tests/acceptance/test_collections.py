@@ -15,6 +15,7 @@ import pytest
 from pipeline import keys, local
 from pipeline.settings import Settings
 from pipeline.store import S3Store, open_store
+from pipeline.submitting.naming import named_id
 from tests.command import ECHO, documents, reelmill, started
 from tests.media_samples import noise_bursts, write_wav
 from tests.watching import until
@@ -154,27 +155,29 @@ def test_what_lies_in_a_bucket_is_named_by_a_prefix_or_a_glob(keeper: Keeper, me
 
 
 def test_a_submitter_that_is_killed_goes_on_where_it_was(keeper: Keeper, media: Path, tmp_path: Path) -> None:
-    paths = [write_wav(tmp_path / f"{number}.wav", noise_bursts(1, seed=7000 + number)) for number in range(8)]
+    collection = named_id("killed", "default")
+    paths = [write_wav(tmp_path / f"{number}.wav", noise_bursts(1, seed=7000 + number)) for number in range(60)]
     first = keeper.stream("submit", "-", "--collection", "killed")
     assert first.stdin is not None
-    for path, pause in zip(paths[:6], (0, 0, 3, 6, 1, 1), strict=True):  # long enough for a shard to be written
-        print(path, file=first.stdin)
-        time.sleep(pause)
-    marks = [key for key in keeper.store.list(keys.OPEN_COLLECTIONS)]
+    num_given = 0
+    while not keeper.store.exists(keys.shard(collection, 0)):  # written a few seconds after its first line
+        print(paths[num_given], file=first.stdin)
+        num_given += 1
+        time.sleep(1)
     first.kill()
     first.communicate()
-    (collection,) = [key.removeprefix(keys.OPEN_COLLECTIONS) for key in marks]
-    (seen,) = [one for one in keeper.tells("status", "killed") if one.get("collection") == collection]
-    assert (seen["status"], seen["lines"]) == ("submitting", None)
+    (seen,) = keeper.tells("status", "killed")
+    assert (seen["collection"], seen["status"], seen["lines"]) == (collection, "submitting", None)
+    paths = paths[: num_given + 2]
 
     again = keeper.stream("submit", "-", "--collection", "killed", "--json")
     said, _ = again.communicate("".join(f"{path}\n" for path in paths))
     accepted = json.loads(said)
-    assert (accepted["collection"], accepted["lines"]) == (collection, 8)
-    assert 1 <= accepted["known"] < 8, "what was accepted is known, the rest is not lost"
+    assert (accepted["collection"], accepted["lines"]) == (collection, len(paths))
+    assert 1 <= accepted["known"] < len(paths), "what was accepted is known, the rest is not lost"
     (ended,) = keeper.tells("wait", "killed")
-    assert (ended["status"], ended["done"]) == ("done", 8)
-    assert len(keeper.tells("results", "killed")) == 8
+    assert (ended["status"], ended["done"]) == ("done", len(paths))
+    assert [one["name"] for one in keeper.tells("results", "killed")] == [str(path) for path in paths]
 
 
 def test_a_cancelled_collection_lets_nothing_more_in_until_it_is_taken_back(keeper: Keeper, media: Path) -> None:

@@ -135,3 +135,16 @@ def test_the_lock_is_let_go_when_the_user_fails(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / f"{remote.sha256}.lock", os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(descriptor)
+
+
+def test_of_what_nobody_has_read_yet_the_size_alone_is_checked(tmp_path: Path) -> None:
+    cache, name = MediaCache(tmp_path, 1000), "e" * 64
+
+    def fetch(target: Path) -> None:
+        target.write_bytes(b"x" * 5)
+
+    with cache.hold(name, 5, fetch, is_content=False) as path:
+        assert path.read_bytes() == b"xxxxx"
+    for other, size, is_content in ((name, 6, False), ("f" * 64, 5, True)):
+        with pytest.raises(PermanentError, match="damaged"), cache.hold(other, size, fetch, is_content=is_content):
+            pass
