@@ -26,7 +26,7 @@ from rich.table import Table
 from pipeline import keys
 from pipeline.broker import Queues
 from pipeline.collecting.record import Collection, Ended, Line
-from pipeline.collecting.shards import Writer
+from pipeline.collecting.shards import Writer, all_lines, read_collection
 from pipeline.daemon import HOST
 from pipeline.identity import NORMAL
 from pipeline.job import Options
@@ -203,8 +203,6 @@ def measure(running: Mill, name: str, texts: Iterator[str], folder: Path) -> Cos
 
 
 def _segments(running: Mill, name: str) -> int:
-    from pipeline.collecting.shards import all_lines, read_collection
-
     collection = read_collection(running.store, name)
     return sum(
         len(running.producer.result(line.job(collection).id).segments) for line in all_lines(running.store, name)
@@ -220,8 +218,8 @@ def main() -> None:
         measure(running, "warm", short_texts(20), folder)
         long = measure(running, "long", long_texts(round(scale * LONG_JOBS)), folder)
         short = measure(running, "short", short_texts(round(scale * SHORT_JOBS)), folder)
-    for name, cost, each in (("a segment of a long job", long, long.segments), ("a one-segment job", short, short.jobs)):
-        console.print(_table(name, cost, each))
+    console.print(_table("a segment of a long job", long, long.segments))
+    console.print(_table("a one-segment job", short, short.jobs))
     figures = {
         "segments_per_second": round(long.segments / long.seconds, 1),
         "redis_commands": round(long.commands.total() / long.segments, 1),
