@@ -206,9 +206,11 @@ def test_only_what_would_come_out_differently_is_done_again(keeper: Keeper, medi
 def test_a_mill_is_looked_at_as_a_whole_and_recovered(keeper: Keeper, media: Path) -> None:
     (job,) = keeper.tells("submit", media / "2.wav", "--priority", "interactive", "--deadline", "+1h")
     keeper.says("wait", job["job"])
+    (accepted,) = keeper.tells("submit", media / "0.wav", media / "1.wav")
+    keeper.says("wait", accepted["collection"])
     every = keeper.tells("status")
     assert job["job"] in {one.get("job") for one in every}
-    assert any("collection" in one for one in every)
+    assert accepted["collection"] in {one.get("collection") for one in every}
     assert keeper.tells("recover") == [{"jobs": 0, "collections": 0, "tries": 0}]
     text = keeper.says("status").stdout
     assert job["job"] in text
