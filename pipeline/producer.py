@@ -85,13 +85,13 @@ class Producer:
 
     def retry(self, job: str, *, everything: bool = False) -> None:
         """Take back a job's failures (or all it has) and open it again. Raises UsageError while it is still open."""
-        asked = self.result(job).asked
+        result = self.result(job)
         seen = survey(self._store, job)
         # As long as its result is there, nobody works on it; and its record is always in one of two places.
-        self._store.delete(self._taken_back(seen, everything=everything))
+        self._store.delete(self._taken_back(seen, result, everything=everything))
         with _without_redis():
             self._ports.ledger.close_job(job)
-        asked = asked.model_copy(update={"submitted_at": datetime.now(UTC)})
+        asked = result.asked.model_copy(update={"submitted_at": datetime.now(UTC)})
         self._store.create(keys.open_job(job), asked.to_bytes())
         self._store.delete([keys.result(job)])
         self._open(asked, is_new=False)
@@ -196,11 +196,11 @@ class Producer:
             raise PermanentError("the file changed while it was read")
         return Media(name=name, key=key, sha256=sha256, size=after.st_size), is_new
 
-    def _taken_back(self, seen: Survey, *, everything: bool) -> Iterator[str]:
+    def _taken_back(self, seen: Survey, result: Result, *, everything: bool) -> Iterator[str]:
         yield from (keys.cancelled(seen.job), keys.quarantine(seen.job), keys.whole(seen.job))
         yield from self._store.list(keys.tries_of_job(seen.job))
-        brought = seen.prepared.media if everything and isinstance(seen.prepared, Windows) else None
-        yield from (key for key in outputs(seen.job, brought).values() if key != keys.result(seen.job))
+        written = {*outputs(seen.job).values(), *(result.outputs.values() if everything else ())}
+        yield from sorted(written - {keys.result(seen.job)})
         if everything or isinstance(seen.prepared, Failure):
             yield keys.windows(seen.job)
         num_windows = len(seen.prepared.windows) if isinstance(seen.prepared, Windows) else 0

@@ -154,8 +154,8 @@ class S3Store:
         size = source.stat().st_size
         if size <= ONE_REQUEST_BYTES:  # in one request, which also tells whether it was there
             status = self._put_new(checked(key), source.read_bytes(), "application/octet-stream")
-            if status != CONFLICT:
-                return status != EXISTS
+            if status not in (CONFLICT, EXISTS):
+                return True
         if self._size(key) == size:
             return False
         with self._plain_errors(key):

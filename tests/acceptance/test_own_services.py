@@ -26,7 +26,8 @@ def test_jobs_wait_for_workers_are_cancelled_retried_and_done(settings: Settings
     variables = {name: value for name, value in child_environment(settings).items() if name.startswith("REELMILL_")}
     for number in range(3):
         write_wav(tmp_path / f"{number}.wav", noise_bursts(2, seed=number))
-    submitted = documents(reelmill("submit", "--json", f"{tmp_path}/[01].wav", **variables))
+    done = [reelmill("submit", "--json", tmp_path / f"{number}.wav", **variables) for number in (0, 1)]
+    submitted = [job for one in done for job in documents(one)]
     first, second = (job["job"] for job in submitted)
     assert [Path(job["name"]).name for job in submitted] == ["0.wav", "1.wav"]
 

@@ -248,7 +248,7 @@ def stranded(num_seeds: int) -> int:
 
 
 def test_without_the_look_after_the_plan_jobs_are_stranded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.stages.cut.advance", lambda job, ports: None)
+    monkeypatch.setattr("pipeline.stages.cut.advance", lambda job, ports, urgent: None)
     assert stranded(120) > 0
 
 

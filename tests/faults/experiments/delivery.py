@@ -100,7 +100,6 @@ EXPERIMENTS = (
                 strike=multiply,
             ),
         ),
-        quick=True,
     ),
     Experiment(
         number=14,
