@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+REMOTE = "s3://"  #: begins the address of what lies in somebody else's bucket
 SAMPLE_RATE = 16_000  # Hz, of every segment with sound: mono s16le in the bucket, float32 in an engine
 
 Seconds = float
@@ -354,6 +355,13 @@ class Work(Record):
         """Short and unique: it is the message's id, the lease's name and the attempt counter's name."""
         numbers = "-".join(str(number) for number in (self.window, self.index) if number is not None)
         return f"{self.stage}.{self.job}.{numbers}" if numbers else f"{self.stage}.{self.job}"
+
+
+def work_named(name: str) -> Work:
+    """The work of a name. Raises ValueError when it is none."""
+    stage, job, *numbers = name.split(".")
+    window, index = [*(numbers[0].split("-") if numbers else ()), None, None][:2]
+    return Work.model_validate({"stage": stage, "job": job, "window": window, "index": index})
 
 
 _BY_OUTCOME = Field(discriminator="outcome")

@@ -74,8 +74,8 @@ class Ledger(Protocol):
         A hint: only False may be wrong.
         """
 
-    def admit(self, job: str, most: int) -> bool:
-        """Let a job in if fewer than `most` are in flight (or it is already in)."""
+    def admit(self, job: str, most: int | None = None) -> bool:
+        """Let a job in if fewer than `most` are in flight (or it is already in); None: whoever asks has counted."""
 
     def in_flight(self) -> frozenset[str]:
         """The jobs that were let in and have not ended."""
@@ -208,9 +208,9 @@ class MemoryLedger:
                 self._lacking[place] -= 1
             return self._lacking[place] == 0
 
-    def admit(self, job: str, most: int) -> bool:
+    def admit(self, job: str, most: int | None = None) -> bool:
         with self._lock:
-            if job in self._in_flight or len(self._in_flight) < most:
+            if most is None or job in self._in_flight or len(self._in_flight) < most:
                 self._in_flight.add(job)
                 return True
             return False

@@ -18,13 +18,12 @@ from typing import IO, Any, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError
-from pipeline.job import Options
+from pipeline.job import REMOTE, Options
 
 MAX_LINE = 1 << 20  # bytes of one line of JSON
 _PATH = ("path", "media")
 _OWN = frozenset({*_PATH, "task", "custom_id"})
 _COLUMNS = frozenset({*_OWN, *Options.model_fields})
-_REMOTE = "s3://"
 
 
 class Entry(BaseModel):
@@ -50,7 +49,7 @@ class Entry(BaseModel):
 
     def place(self, manifest: Path) -> str:
         """Where the media lies, as a command line would name it."""
-        return self.path if self.path.startswith(_REMOTE) else str(manifest.parent / self.path)
+        return self.path if self.path.startswith(REMOTE) else str(manifest.parent / self.path)
 
 
 class WrongLine(BaseModel):

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import MissingObjectError, ReelmillError, TransientError, WorldError
+from pipeline.job import REMOTE
 
 CHECKS = "checks/"
-REMOTE = "s3://"
 MAX_KEY_BYTES = 1024
 ABSENT = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

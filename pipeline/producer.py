@@ -15,8 +15,8 @@ from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, W
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
+from pipeline.stages.assembling import outputs
 from pipeline.stages.completion import Survey, due, hand_on, read_job, survey
-from pipeline.stages.finish import outputs
 from pipeline.store import file_sha256
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import redis
 
+from pipeline import redis_scripts as scripts
 from pipeline.errors import TransientError, WorldError
 from pipeline.job import Status, Work
 from pipeline.ledger import ENDED, HELD, Ending, Taken, is_segment, job_of
@@ -26,102 +27,6 @@ _FIGURE = "figure:"
 #: Endings kept for a steward who is away; it finds the others in the bucket.
 MAX_ENDINGS = 20_000
 
-_START = """
-local seen = redis.call('HGET', KEYS[1], ARGV[1])
-if seen == 'ended' then return 'ended' end
-if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return 'held' end
-if ARGV[4] == '1' then
-  redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
-  redis.call('HSET', KEYS[1], 'by:' .. ARGV[1], ARGV[2])
-  redis.call('EXPIRE', KEYS[1], ARGV[5])
-end
-return tonumber(seen or '0')
-"""
-# A start whose answer got lost, perhaps with its effect: whoever asked does not know, and did not begin.
-_UNDO_START = """
-if redis.call('GET', KEYS[2]) == ARGV[2] then redis.call('DEL', KEYS[2]) end
-if redis.call('HGET', KEYS[1], 'by:' .. ARGV[1]) == ARGV[2] then
-  redis.call('HDEL', KEYS[1], 'by:' .. ARGV[1])
-  if redis.call('HGET', KEYS[1], ARGV[1]) ~= 'ended' then redis.call('HINCRBY', KEYS[1], ARGV[1], -1) end
-end
-"""
-_RESTORE = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= 'ended' then
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-  redis.call('EXPIRE', KEYS[1], ARGV[3])
-end
-"""
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-# A job that has ended has no hash any more, and gets none back.
-_END = """
-if redis.call('GET', KEYS[2]) == ARGV[2] then redis.call('DEL', KEYS[2]) end
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], 'ended') end
-"""
-# A lease that was lost with all of Redis is taken back by whoever still works under it.
-_RENEW = """
-local owner = redis.call('GET', KEYS[1])
-if not owner or owner == ARGV[1] then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
-"""
-_ANNOUNCE = """
-local news = {}
-for i = 2, #ARGV, 2 do
-  if redis.call('HSETNX', KEYS[1], ARGV[i], '0') == 1 then
-    news[#news + 1] = (i - 2) / 2
-    if ARGV[i + 1] ~= '' then redis.call('HINCRBY', KEYS[1], ARGV[i + 1], 1) end
-  end
-end
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-return news
-"""
-_EXPECT = """
-local lacking = {}
-for i = 2, #ARGV, 2 do
-  local seen = redis.call('HGET', KEYS[1], ARGV[i])
-  if not seen or seen == 'ended' then redis.call('HSET', KEYS[1], ARGV[i], '0') end
-  if ARGV[i + 1] ~= '' then lacking[ARGV[i + 1]] = (lacking[ARGV[i + 1]] or 0) + 1 end
-end
-for field, number in pairs(lacking) do redis.call('HSET', KEYS[1], field, number) end
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-"""
-_ANSWERED = """
-local left
-if redis.call('HGET', KEYS[1], ARGV[1]) == 'ended' then
-  left = tonumber(redis.call('HGET', KEYS[1], ARGV[2]) or '-1')
-else
-  redis.call('HSET', KEYS[1], ARGV[1], 'ended')
-  redis.call('HINCRBYFLOAT', KEYS[1], 'figure:done', ARGV[3])
-  left = redis.call('HINCRBY', KEYS[1], ARGV[2], -1)
-  redis.call('EXPIRE', KEYS[1], ARGV[4])
-end
-if left == 0 then return 1 end
-return 0
-"""
-_ADMIT = """
-if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
-if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('SADD', KEYS[1], ARGV[1])
-return 1
-"""
-_LEAD = """
-local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-_SCRIPTS = (
-    _START,
-    _UNDO_START,
-    _RESTORE,
-    _RELEASE,
-    _END,
-    _RENEW,
-    _ANNOUNCE,
-    _EXPECT,
-    _ANSWERED,
-    _ADMIT,
-    _LEAD,
-)
-
 
 class RedisLedger:
     """See `Ledger`. Leases are renewed by a thread while this process lives."""
@@ -132,22 +37,7 @@ class RedisLedger:
         self._redis: redis.Redis = redis.Redis.from_url(
             settings.redis.url.get_secret_value(), socket_timeout=10, socket_connect_timeout=5, decode_responses=True
         )
-        self._scripts: dict[str, Callable[..., Any]] = {
-            text: self._redis.register_script(text)
-            for text in (
-                _START,
-                _UNDO_START,
-                _RESTORE,
-                _RELEASE,
-                _END,
-                _RENEW,
-                _ANNOUNCE,
-                _EXPECT,
-                _ANSWERED,
-                _ADMIT,
-                _LEAD,
-            )
-        }
+        self._scripts: dict[str, Callable[..., Any]] = {}
         self._mine: dict[str, str] = {}
         self._owed: deque[Callable[[], object]] = deque()  #: what Redis must still be told
         self._lock = threading.Lock()
@@ -158,9 +48,9 @@ class RedisLedger:
         token, lease = uuid4().hex, self._lease(work.name)
         places = [self._job(work.job), lease]
         try:
-            found = self._run(_START, places, [_field(work), token, self._lease_ms, int(count), FORGET_SECONDS])
+            found = self._run(scripts.START, places, [_field(work), token, self._lease_ms, int(count), FORGET_SECONDS])
         except TransientError:
-            self._owe(lambda: self._run(_UNDO_START, places, [_field(work), token]))
+            self._owe(lambda: self._run(scripts.UNDO_START, places, [_field(work), token]))
             raise
         if found in (ENDED, HELD):
             return cast("Taken", found)
@@ -171,13 +61,13 @@ class RedisLedger:
 
     def end(self, work: Work) -> None:
         lease = self._lease(work.name)
-        self._run(_END, [self._job(work.job), lease], [_field(work), self._dropped(lease)])
+        self._run(scripts.END, [self._job(work.job), lease], [_field(work), self._dropped(lease)])
 
     def release(self, work: Work) -> None:
         lease = self._lease(work.name)
         # A lease that cannot be given back runs out by itself.
         with suppress(TransientError):
-            self._run(_RELEASE, [lease], [self._dropped(lease)])
+            self._run(scripts.RELEASE, [lease], [self._dropped(lease)])
 
     def held(self, works: Iterable[Work]) -> frozenset[str]:
         return self._present(self._lease, works)
@@ -207,7 +97,7 @@ class RedisLedger:
             self._owe(lambda: self._restore(work, tries))
 
     def _restore(self, work: Work, tries: int) -> None:
-        self._run(_RESTORE, [self._job(work.job)], [_field(work), tries, FORGET_SECONDS])
+        self._run(scripts.RESTORE, [self._job(work.job)], [_field(work), tries, FORGET_SECONDS])
 
     def postpone(self, work: Work) -> float:
         first, longest = BACKOFF_SECONDS
@@ -225,19 +115,21 @@ class RedisLedger:
     def announce(self, works: Sequence[Work]) -> Sequence[Work]:
         if not works:
             return []
-        news = cast("list[int]", self._run(_ANNOUNCE, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)]))
+        news = cast(
+            "list[int]", self._run(scripts.ANNOUNCE, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)])
+        )
         return [works[number] for number in news]
 
     def expect(self, works: Sequence[Work]) -> None:
         if works:
-            self._run(_EXPECT, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)])
+            self._run(scripts.EXPECT, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)])
 
     def answered(self, work: Work, seconds: float) -> bool:
         arguments = [_field(work), _lack(work), seconds, FORGET_SECONDS]
-        return bool(self._run(_ANSWERED, [self._job(work.job)], arguments))
+        return bool(self._run(scripts.ANSWERED, [self._job(work.job)], arguments))
 
-    def admit(self, job: str, most: int) -> bool:
-        return bool(self._run(_ADMIT, [self._in_flight], [job, most]))
+    def admit(self, job: str, most: int | None = None) -> bool:
+        return bool(self._run(scripts.ADMIT, [self._in_flight], [job, "" if most is None else most]))
 
     def in_flight(self) -> frozenset[str]:
         with _away():
@@ -295,10 +187,10 @@ class RedisLedger:
         return {name: int(number) for name, number in found.items()}
 
     def lead(self, office: str, who: str, seconds: float) -> bool:
-        return bool(self._run(_LEAD, [f"{self._prefix}office:{office}"], [who, int(seconds * 1000)]))
+        return bool(self._run(scripts.LEAD, [f"{self._prefix}office:{office}"], [who, int(seconds * 1000)]))
 
     def resign(self, office: str, who: str) -> None:
-        self._run(_RELEASE, [f"{self._prefix}office:{office}"], [who])
+        self._run(scripts.RELEASE, [f"{self._prefix}office:{office}"], [who])
 
     def is_blank(self) -> bool:
         with _away():
@@ -339,6 +231,8 @@ class RedisLedger:
             return self._mine.pop(lease, "")
 
     def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        if script not in self._scripts:
+            self._scripts[script] = self._redis.register_script(script)
         with _away():
             return self._scripts[script](keys=keys, args=arguments)
 
@@ -378,12 +272,12 @@ class RedisLedger:
             # A lease that cannot be renewed only means that the work may be done twice.
             for lease, token in mine:
                 with suppress(TransientError):
-                    self._run(_RENEW, [lease], [token, self._lease_ms])
+                    self._run(scripts.RENEW, [lease], [token, self._lease_ms])
                 with self._lock:
                     is_mine = lease in self._mine
                 if not is_mine:  # given back meanwhile
                     with suppress(TransientError):
-                        self._run(_RELEASE, [lease], [token])
+                        self._run(scripts.RELEASE, [lease], [token])
 
 
 def _field(work: Work) -> str:

@@ -17,7 +17,7 @@ from pipeline.broker import INFER_QUEUES, Queues
 from pipeline.engines import Request
 from pipeline.errors import TransientError
 from pipeline.fleet import open_ports
-from pipeline.job import Work
+from pipeline.job import work_named
 from pipeline.ledger import Ledger
 from pipeline.serving import Serving
 from pipeline.settings import Settings, asked_engine
@@ -120,12 +120,3 @@ class QueueDepth:
             except TransientError as error:
                 log.debug("%s: %s", error, error.detail)
             time.sleep(DEPTH_SECONDS)
-
-
-def work_named(name: str) -> Work:
-    """The infer work behind a request's id."""
-    _, job, *numbers = name.split(".")
-    if not numbers:
-        return Work(stage="infer", job=job)
-    window, index = numbers[0].split("-")
-    return Work(stage="infer", job=job, window=int(window), index=int(index))

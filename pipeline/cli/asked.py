@@ -13,14 +13,13 @@ from pipeline.cli.connect import local_mode
 from pipeline.cli.submitting import Order
 from pipeline.errors import UsageError
 from pipeline.finding import Unusable, refuse_missing
-from pipeline.job import Options
+from pipeline.job import REMOTE, Options
 from pipeline.planning.look import Asked
 from pipeline.planning.remote import Remote, listed
 from pipeline.producer import refuse_task
 from pipeline.settings import S3, Settings
 from pipeline.store import S3Store
 
-_REMOTE = "s3://"
 _GLOB = re.compile(r"[*?]")
 
 
@@ -36,7 +35,7 @@ class Asking:
     def named(self, paths: Iterable[str]) -> Iterator[Asked]:
         """Raises UsageError, before the first one, that tells what was not found."""
         given = list(paths)
-        refuse_missing(path for path in given if not path.startswith(_REMOTE))
+        refuse_missing(path for path in given if not path.startswith(REMOTE))
         for path in given:
             yield from self._behind(path, self._order.task, self._order.options)
 
@@ -87,7 +86,7 @@ class Asking:
         return None
 
     def _behind(self, path: str, task: str, options: Options) -> Iterator[Asked]:
-        if path.startswith(_REMOTE):
+        if path.startswith(REMOTE):
             for name, remote in self._objects(path):
                 yield Asked(name=name, task=task, options=options, place=remote)
             return
@@ -106,10 +105,10 @@ class Asking:
         prefix = _GLOB.split(wanted, maxsplit=1)[0]
         for remote in listed(self._bucket(bucket), prefix):
             if prefix == wanted or fnmatchcase(remote.key, wanted.replace("[", "[[]")):
-                yield f"{_REMOTE}{bucket}/{remote.key}", remote
+                yield f"{REMOTE}{bucket}/{remote.key}", remote
 
     def _split(self, url: str) -> tuple[str, str]:
-        bucket, _, key = url.removeprefix(_REMOTE).partition("/")
+        bucket, _, key = url.removeprefix(REMOTE).partition("/")
         return bucket or self._s3().bucket, key
 
     def _open(self, bucket: str) -> S3Store:
@@ -139,14 +138,14 @@ class Gathering(Asking):
     def _entry(self, entry: manifest.Entry, path: Path, task: str, options: Options) -> Iterator[Asked]:
         """By the names that stand in the manifest. An object is taken as it is written: nobody asks for each of them
         whether it is there."""
-        if entry.path.startswith(_REMOTE):
+        if entry.path.startswith(REMOTE):
             bucket, key = self._split(entry.path)
             if not key:
                 yield self._refused(entry.path, task, "it names no object")
                 return
             place = Remote(self._bucket(bucket), key, 0)
             yield Asked(
-                name=f"{_REMOTE}{bucket}/{key}", task=task, options=options, place=place, custom_id=entry.custom_id
+                name=f"{REMOTE}{bucket}/{key}", task=task, options=options, place=place, custom_id=entry.custom_id
             )
             return
         for asked in super()._entry(entry, path, task, options):

@@ -23,6 +23,7 @@ from pipeline.collecting.record import Collection, Line
 from pipeline.errors import UsageError
 from pipeline.finding import Found
 from pipeline.identity import Asked as Who
+from pipeline.job import REMOTE
 from pipeline.planning.look import Asked
 from pipeline.producer import refuse_task
 from pipeline.settings import asked_engine
@@ -30,7 +31,6 @@ from pipeline.submitting import naming
 from pipeline.submitting.intake import Accepted, Intake, Refused
 
 _STDIN = "-"
-_REMOTE = "s3://"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -131,7 +131,7 @@ def _one(reached: Mill, path: str, order: Order, who: Who, *, wait_too: bool, js
 def _intake(reached: Mill, given: list[str], manifest: Path | None, order: Order, who: Who, name: str | None) -> Intake:
     now = datetime.now(UTC)
     engine = asked_engine(reached.settings.engine)
-    named = [path if path.startswith(_REMOTE) or path == _STDIN else os.path.abspath(path) for path in given]
+    named = [path if path.startswith(REMOTE) or path == _STDIN else os.path.abspath(path) for path in given]
     named += [] if manifest is None else [f"manifest {os.path.abspath(manifest)}"]
     if name is not None:
         collection = naming.named_id(name, who.tenant)

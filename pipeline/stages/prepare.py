@@ -1,7 +1,7 @@
 """prepare: look at a job's media once and decide its windows; of a short file, cut the only one."""
 
 from pipeline import keys
-from pipeline.errors import PipelineError
+from pipeline.errors import PermanentError, ResourceError
 from pipeline.job import PREPARED, Failure, Job, Plan, Windows, Work
 from pipeline.payload import Parcel, Payload, pack
 from pipeline.stages import Ports
@@ -38,7 +38,7 @@ def _cut_here(job: Job, windows: Windows, ports: Ports, source: Source) -> Decod
         return None
     try:
         return decode(job, windows, windows.windows[0], ports, source, keep_only=windows.fold == "never")
-    except PipelineError:
+    except (PermanentError, ResourceError):
         return None
 
 

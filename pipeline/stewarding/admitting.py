@@ -204,7 +204,7 @@ class Admitter:
 
     def _open(self, pick: _Pick) -> None:
         self._store.create(keys.open_job(pick.job.id), pick.job.to_bytes())
-        self._ports.ledger.admit(pick.job.id, self._places + len(self._out) + 1)
+        self._ports.ledger.admit(pick.job.id)
         if pick.line is not None and not pick.line.begun:
             start_new(pick.job, self._ports)
         else:

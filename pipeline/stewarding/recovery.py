@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from pipeline import keys
-from pipeline.job import Stage, Work
+from pipeline.job import work_named
 from pipeline.ledger import job_of
 from pipeline.stages import Ports
 from pipeline.stages.reconcile import open_jobs
@@ -64,13 +64,3 @@ class Sweeper:
         self._ports.store.delete(gone)
         self._stale_before = stale
         return len(gone)
-
-
-def work_named(name: str) -> Work:
-    """The work of a name."""
-    stage, job, *numbers = name.split(".")
-    window, index, *_ = [*(int(number) for number in numbers[0].split("-")), None, None] if numbers else (None, None)
-    return Work(stage=_STAGES[stage], job=job, window=window, index=index)
-
-
-_STAGES: dict[str, Stage] = {"prepare": "prepare", "cut": "cut", "infer": "infer", "finish": "finish"}

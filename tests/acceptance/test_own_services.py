@@ -66,7 +66,9 @@ def test_jobs_wait_for_workers_are_cancelled_retried_and_done(settings: Settings
         well = reelmill("doctor", "--json", **variables)
         assert well.returncode == 0
         assert any(settings.s3.endpoint in row["found"] for row in documents(well))
-    assert {path.name for path in (tmp_path / "data").iterdir()} == {"rates", "transcripts"}, "no service was started here"
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"rates", "transcripts"}, (
+        "no service was started here"
+    )
 
 
 def num_answered(log_dir: Path) -> int:

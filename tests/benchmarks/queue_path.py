@@ -125,7 +125,8 @@ class Mill:
         for name, pid in pids:
             for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
                 times = process.cpu_times()
-                cpu[name] += times.user + times.system
+                # Of pool processes that were replaced, their parent has the time.
+                cpu[name] += times.user + times.system + times.children_user + times.children_system
         return dict(cpu)
 
 

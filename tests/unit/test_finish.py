@@ -18,9 +18,10 @@ from pipeline.job import (
 from pipeline.ledger import MemoryLedger
 from pipeline.settings import Limits
 from pipeline.stages import Ports
+from pipeline.stages.assembling import assemble
 from pipeline.stages.attempt import attempt
 from pipeline.stages.completion import Survey
-from pipeline.stages.finish import assemble, finish
+from pipeline.stages.finish import finish
 from tests.doubles import ORIGIN, MemoryStore, a_job
 
 INFO = MediaInfo(

@@ -17,7 +17,7 @@ from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
 from pipeline.settings import Cutting, Video
-from pipeline.stages.finish import outputs
+from pipeline.stages.assembling import outputs
 from pipeline.stages.source import MediaSource
 from pipeline.store import DirectoryStore
 from tests.integration.media.test_pieces import job_on
