@@ -8,10 +8,11 @@ from functools import partial
 from pipeline.errors import WorldError
 from pipeline.job import Work
 from pipeline.stages import Ports
+from pipeline.stages.answering import Answerer
 from pipeline.stages.attempt import attempt
 from pipeline.stages.cut import cut
 from pipeline.stages.finish import finish
-from pipeline.stages.infer import Answerer, infer
+from pipeline.stages.infer import infer
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reconcile import lost, open_jobs
 from pipeline.stages.source import Source

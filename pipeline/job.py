@@ -248,6 +248,7 @@ class Plan(Record):
     start: float
     end: float  #: where the decoded media really ended
     segments: tuple[Segment, ...]
+    parcels: tuple[int, ...] = ()  #: how many of them travel together, one parcel after the other; (): each alone
     flags: tuple[str, ...] = ()  #: for example `decode_errors`
     missing: Failure | None = None  #: why sound that the file promises after `end` could not be read
     missing_until: Seconds | None = None  #: end of that missing stretch
@@ -287,6 +288,12 @@ class Answer(Record):
     @property
     def text(self) -> str:
         return " ".join(span.text for span in self.spans)
+
+
+class ParcelAnswers(Record):
+    """What the segments of a parcel became. None: such a segment is answered by itself, and may become a Failure."""
+
+    answers: tuple[Answer | None, ...]
 
 
 class TextSegment(Record):
@@ -341,27 +348,43 @@ class Result(Record):
 class Work(Record):
     """One message: which piece of which job is due. The only thing that is ever put on a queue.
 
-    `infer` without numbers: the job is one segment, and its answer is the result.
+    `infer` with `last`: the segments of a parcel, from `index` on. `infer` without numbers: the job is one segment, and
+    its answer is the result.
     """
 
     stage: Stage
     job: str
     window: int | None = None
     index: int | None = None
+    last: int | None = None
     urgent: bool = False  #: goes before what is not: somebody waits for its job
 
     @property
     def name(self) -> str:
         """Short and unique: it is the message's id, the lease's name and the attempt counter's name."""
-        numbers = "-".join(str(number) for number in (self.window, self.index) if number is not None)
+        numbers = "-".join(map(str, self.numbers))
         return f"{self.stage}.{self.job}.{numbers}" if numbers else f"{self.stage}.{self.job}"
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Window, segment, last segment: those that it has."""
+        return tuple(number for number in (self.window, self.index, self.last) if number is not None)
+
+    @property
+    def each(self) -> tuple["Work", ...]:
+        """The segments of a parcel, each as work of its own."""
+        if self.index is None or self.last is None:
+            return (self,)
+        return tuple(
+            self.model_copy(update={"index": index, "last": None}) for index in range(self.index, self.last + 1)
+        )
 
 
 def work_named(name: str) -> Work:
     """The work of a name. Raises ValueError when it is none."""
     stage, job, *numbers = name.split(".")
-    window, index = [*(numbers[0].split("-") if numbers else ()), None, None][:2]
-    return Work.model_validate({"stage": stage, "job": job, "window": window, "index": index})
+    window, index, last = [*(numbers[0].split("-") if numbers else ()), None, None, None][:3]
+    return Work.model_validate({"stage": stage, "job": job, "window": window, "index": index, "last": last})
 
 
 _BY_OUTCOME = Field(discriminator="outcome")

@@ -38,9 +38,13 @@ def plan(job: str, window: int) -> str:
     return f"{job_prefix(job)}plans/{window:05d}.json"
 
 
-def segment(job: str, window: int, index: int) -> str:
-    """What `pipeline/payload.py` packs: sound, frames or text."""
-    return f"{job_prefix(job)}segments/{window:05d}-{index:05d}.bin"
+def segments(job: str, *numbers: int) -> str:
+    """What `pipeline/payload.py` packs: the media of one segment, or of those of a parcel."""
+    return f"{segments_of(job)}{_joined(numbers)}.bin"
+
+
+def segments_of(job: str) -> str:
+    return f"{job_prefix(job)}segments/"
 
 
 def whole(job: str) -> str:
@@ -48,13 +52,22 @@ def whole(job: str) -> str:
     return f"{job_prefix(job)}whole.bin"
 
 
-def answers_of(job: str, window: int) -> str:
-    """Prefix of a window's answers."""
-    return f"{job_prefix(job)}answers/{window:05d}-"
+def answers(job: str, *numbers: int) -> str:
+    """What became of one segment, or of those of a parcel."""
+    return f"{answers_of(job)}{_joined(numbers)}.json"
 
 
-def answer(job: str, window: int, index: int) -> str:
-    return f"{job_prefix(job)}answers/{window:05d}-{index:05d}.json"
+def answers_of(job: str) -> str:
+    return f"{job_prefix(job)}answers/"
+
+
+def alone(job: str, window: int, index: int) -> str:
+    """A mark that a segment of a parcel is answered by itself."""
+    return f"{alone_of(job)}{_joined((window, index))}"
+
+
+def alone_of(job: str) -> str:
+    return f"{job_prefix(job)}alone/"
 
 
 def result(job: str) -> str:
@@ -170,7 +183,7 @@ def outcome(work: Work) -> str:
         case "cut" if work.window is not None:
             return plan(work.job, work.window)
         case "infer" if work.window is not None and work.index is not None:
-            return answer(work.job, work.window, work.index)
+            return answers(work.job, *work.numbers)
         case "infer" if work.window is None and work.index is None:
             return result(work.job)
         case "finish":
@@ -179,5 +192,9 @@ def outcome(work: Work) -> str:
 
 
 def numbers(key: str) -> tuple[int, ...]:
-    """The window (and index) at the end of a plan, segment or answer key."""
+    """The window, segment and last segment at the end of a key: those that it has."""
     return tuple(int(part) for part in key.rsplit("/", 1)[1].split(".", 1)[0].split("-"))
+
+
+def _joined(numbers: tuple[int, ...]) -> str:
+    return "-".join(f"{number:05d}" for number in numbers)

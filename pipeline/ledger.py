@@ -48,6 +48,9 @@ class Ledger(Protocol):
     def tries(self, work: Work) -> int:
         """How often it was begun without being ended."""
 
+    def tried(self, works: Sequence[Work]) -> bool:
+        """Whether any of these works of one job was begun without being ended."""
+
     def begin(self, works: Iterable[Work]) -> None:
         """Count a try, before the work starts."""
 
@@ -68,10 +71,10 @@ class Ledger(Protocol):
     def expect(self, works: Sequence[Work]) -> None:
         """What a job lacks, by the bucket: whatever was thought of these works before, they are to be done."""
 
-    def answered(self, work: Work, seconds: float) -> bool:
-        """A segment has its answer, and with it so many seconds of media are done; whether its window lacks no other.
+    def answered(self, work: Work, seconds: float, left: int = 0) -> bool:
+        """A segment or parcel is answered, and so many seconds of media are done; whether its window lacks no other.
 
-        A hint: only False may be wrong.
+        `left`: so many of the parcel's segments are not, and will be answered alone. A hint: only False may be wrong.
         """
 
     def admit(self, job: str, most: int | None = None) -> bool:
@@ -164,6 +167,9 @@ class MemoryLedger:
             state = self._states[work.job].get(work.name, 0)
             return 0 if state == "ended" else state
 
+    def tried(self, works: Sequence[Work]) -> bool:
+        return any(self.tries(work) for work in works)
+
     def begin(self, works: Iterable[Work]) -> None:
         with self._lock:
             for work in works:
@@ -199,13 +205,13 @@ class MemoryLedger:
             for place in {(work.job, work.window) for work in works if is_segment(work)}:
                 self._lacking[place] = sum(is_segment(work) and (work.job, work.window) == place for work in works)
 
-    def answered(self, work: Work, seconds: float) -> bool:
+    def answered(self, work: Work, seconds: float, left: int = 0) -> bool:
         with self._lock:
             place = work.job, work.window
             if self._states[work.job].get(work.name) != "ended":
                 self._states[work.job][work.name] = "ended"
                 self._figures[work.job]["done"] += seconds
-                self._lacking[place] -= 1
+                self._lacking[place] += left - 1
             return self._lacking[place] == 0
 
     def admit(self, job: str, most: int | None = None) -> bool:
@@ -277,7 +283,7 @@ class MemoryLedger:
 
 
 def is_segment(work: Work) -> bool:
-    """Whether it is one of a window's segments."""
+    """Whether it is one of a window's segments, or a parcel of them."""
     return work.stage == "infer" and work.window is not None
 
 

@@ -11,12 +11,13 @@ from typing import Literal
 from pipeline import engines, keys, tasks
 from pipeline.errors import MissingObjectError, PermanentError, TransientError, UsageError
 from pipeline.identity import NORMAL, Asked, new_job
-from pipeline.job import ANSWERED, Failure, Job, Media, Options, Plan, Result, Windows, Work
+from pipeline.job import Failure, Job, Media, Options, Plan, Result, Windows, Work
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
 from pipeline.stages.assembling import outputs
-from pipeline.stages.completion import Survey, due, hand_on, read_job, survey
+from pipeline.stages.completion import Numbers, Survey, due, hand_on, read_job, survey
+from pipeline.stages.outcomes import read_outcome
 from pipeline.store import file_sha256
 
 log = logging.getLogger(__name__)
@@ -211,10 +212,16 @@ class Producer:
             if everything or window >= num_windows or isinstance(plan, Failure) or plan.missing is not None
         }
         yield from (keys.plan(seen.job, window) for window in sorted(renewed))
-        for place in sorted(seen.answered):
-            key = keys.answer(seen.job, *place)
-            if place[0] in renewed or isinstance(ANSWERED.validate_json(self._store.get(key)), Failure):
+        yield from (keys.alone(seen.job, *place) for place in sorted(seen.alone) if place[0] in renewed)
+        for numbers in sorted(seen.outcomes):
+            key = keys.answers(seen.job, *numbers)
+            if numbers[0] in renewed or self._has_failed(numbers, key):
                 yield key
+
+    def _has_failed(self, numbers: Numbers, key: str) -> bool:
+        """Whether it is the failure of a segment; what is told of a parcel are answers."""
+        outcomes = {} if len(numbers) > 2 else read_outcome(numbers, self._store.get(key))
+        return any(isinstance(outcome, Failure) for outcome in outcomes.values())
 
 
 @contextmanager

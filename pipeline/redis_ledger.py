@@ -83,11 +83,18 @@ class RedisLedger:
             found = cast("str | None", self._redis.hget(self._job(work.job), _field(work)))
         return 0 if found in (None, ENDED) else int(found or 0)
 
+    def tried(self, works: Sequence[Work]) -> bool:
+        with _away():
+            found = cast("list[str | None]", self._redis.hmget(self._job(works[0].job), list(map(_field, works))))
+        return any(state not in (None, ENDED, "0") for state in found)
+
     def begin(self, works: Iterable[Work]) -> None:
+        begun = list(works)
         with _away(), self._redis.pipeline(transaction=False) as pipe:
-            for work in works:
+            for work in begun:
                 pipe.hincrby(self._job(work.job), _field(work), 1)
-                pipe.expire(self._job(work.job), FORGET_SECONDS)
+            for job in {work.job for work in begun}:
+                pipe.expire(self._job(job), FORGET_SECONDS)
             pipe.execute()
 
     def restore(self, work: Work, tries: int) -> None:
@@ -124,8 +131,8 @@ class RedisLedger:
         if works:
             self._run(scripts.EXPECT, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)])
 
-    def answered(self, work: Work, seconds: float) -> bool:
-        arguments = [_field(work), _lack(work), seconds, FORGET_SECONDS]
+    def answered(self, work: Work, seconds: float, left: int = 0) -> bool:
+        arguments = [_field(work), _lack(work), seconds, FORGET_SECONDS, left - 1]
         return bool(self._run(scripts.ANSWERED, [self._job(work.job)], arguments))
 
     def admit(self, job: str, most: int | None = None) -> bool:

@@ -67,7 +67,7 @@ if redis.call('HGET', KEYS[1], ARGV[1]) == 'ended' then
 else
   redis.call('HSET', KEYS[1], ARGV[1], 'ended')
   redis.call('HINCRBYFLOAT', KEYS[1], 'figure:done', ARGV[3])
-  left = redis.call('HINCRBY', KEYS[1], ARGV[2], -1)
+  left = redis.call('HINCRBY', KEYS[1], ARGV[2], ARGV[5])
   redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
 if left == 0 then return 1 end

@@ -1,12 +1,13 @@
 """Stand-ins for the outside world of a stage: small, deterministic, and honest about the contract they stand in for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pipeline import keys
-from pipeline.errors import MissingObjectError
+from pipeline.errors import MissingObjectError, PermanentError
 from pipeline.job import (
     Answer,
     AudioStream,
@@ -129,9 +130,15 @@ class FakeAnswerer:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.refused: set[str] = set()
+
+    def ask(self, name: str, payload: Payload, job: Job, tries: int) -> Callable[[], Answer]:
+        return partial(self.answer, name, payload, job, tries)
 
     def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
         self.asked.append(name)
+        if name in self.refused:
+            raise PermanentError("it is refused")
         text = f"word{int.from_bytes(payload.pcm[:2], 'little')}"
         if payload.kind == "fold":
             text = "+".join(line.split("] ")[1].removeprefix("word") for line in payload.text.splitlines())

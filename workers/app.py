@@ -62,7 +62,13 @@ def worker_app(settings: Settings) -> Celery:
 
 
 def work_of(
-    stage: Stage, job: str, window: int | None = None, index: int | None = None, *, urgent: bool = False
+    stage: Stage,
+    job: str,
+    window: int | None = None,
+    index: int | None = None,
+    last: int | None = None,
+    *,
+    urgent: bool = False,
 ) -> Work:
     """Validate a message: refuses anything but ids and numbers."""
-    return Work(stage=stage, job=job, window=window, index=index, urgent=urgent)
+    return Work(stage=stage, job=job, window=window, index=index, last=last, urgent=urgent)

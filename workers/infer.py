@@ -21,8 +21,9 @@ from pipeline.job import work_named
 from pipeline.ledger import Ledger
 from pipeline.serving import Serving
 from pipeline.settings import Settings, asked_engine
+from pipeline.stages.answering import AGAIN, EngineAnswerer, gate
 from pipeline.stages.attempt import attempt
-from pipeline.stages.infer import AGAIN, EngineAnswerer, gate, infer
+from pipeline.stages.infer import infer
 from pipeline.stewarding.progress import ENGINE_MS
 from workers.app import work_of, worker_app
 from workers.leaving import LEAVE_SECONDS, when_told_to_stop
@@ -57,8 +58,10 @@ def run(settings: Settings) -> None:
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
     answerer = EngineAnswerer(serving, gate(settings.speech), asked_engine(settings.engine))
 
-    def infer_task(job: str, window: int | None = None, index: int | None = None, urgent: bool = False) -> None:
-        work = work_of("infer", job, window, index, urgent=urgent)
+    def infer_task(
+        job: str, window: int | None = None, index: int | None = None, last: int | None = None, urgent: bool = False
+    ) -> None:
+        work = work_of("infer", job, window, index, last, urgent=urgent)
         attempt(work, ports, partial(infer, work, ports, answerer), count=False)
 
     app.task(name="infer")(infer_task)

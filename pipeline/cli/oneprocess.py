@@ -18,7 +18,7 @@ from pipeline.producer import Producer
 from pipeline.serving import Serving
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
-from pipeline.stages.infer import EngineAnswerer, gate
+from pipeline.stages.answering import EngineAnswerer, gate
 from pipeline.stages.source import MediaSource
 from pipeline.store import DirectoryStore
 

@@ -20,6 +20,7 @@ from pipeline.stages import Ports
 from pipeline.stages.completion import advance
 from pipeline.stages.evidence import gathered, log_tail, record_begun, record_failed
 from pipeline.stages.finish import close_failed, conclude_failed
+from pipeline.stages.outcomes import commit_failed
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +96,12 @@ def _tried(work: Work, ports: Ports, run: Callable[[int], None], tries: int) -> 
             record_begun(work, tries, ports.store)
         run(tries)
     except Exception as error:
-        return _settle(work, _known(error), ports, tries)
+        return _settle(work, known(error), ports, tries)
     return "done"
 
 
-def _known(error: Exception) -> Exception:
+def known(error: Exception) -> Exception:
+    """An error as the pipeline knows it."""
     if isinstance(error, MemoryError):
         return ResourceError("it needs more memory than a worker has", repr(error))
     return error
@@ -107,14 +109,24 @@ def _known(error: Exception) -> Exception:
 
 def _settle(work: Work, error: Exception, ports: Ports, tries: int) -> Outcome:
     """Do what an error leads to."""
-    match decide(error, tries + 1, ports.max_attempts):
-        case Fail(failure):
-            log.info("%s failed: %s", work.name, failure.reason)
-            if failure.error != "permanent":  # a bad file's own evidence says it all
-                detail = gathered(work, ports.store, detail=failure.detail, log=log_tail())
-                failure = failure.model_copy(update={"detail": detail})
-            fail(work, failure, ports)
-            return "done"
+    verdict = decide(error, tries + 1, ports.max_attempts)
+    if isinstance(verdict, Later):
+        return put_off(work, verdict, error, ports, tries)
+    fail(work, with_evidence(work, verdict.failure, ports), ports)
+    return "done"
+
+
+def with_evidence(work: Work, failure: Failure, ports: Ports) -> Failure:
+    """A failure with all that is known of the tries; a bad file's own evidence says it all."""
+    log.info("%s failed: %s", work.name, failure.reason)
+    if failure.error == "permanent":
+        return failure
+    return failure.model_copy(update={"detail": gathered(work, ports.store, detail=failure.detail, log=log_tail())})
+
+
+def put_off(work: Work, verdict: Later, error: Exception, ports: Ports, tries: int) -> Outcome:
+    """Keep the books about work that is tried again; `tries` were begun before this one."""
+    match verdict:
         case Later(counted=True):
             log.warning("%s did not succeed this time, it is tried again: %r", work.name, error)
             record_failed(work, tries + 1, error, ports.store)
@@ -139,9 +151,11 @@ def fail(work: Work, failure: Failure, ports: Ports) -> None:
     if work.stage == "infer" and work.window is None:
         _conclude_failed(work.job, failure, ports)
         return
-    ports.store.create(keys.outcome(work), failure.to_bytes())
     if is_segment(work):
+        commit_failed(work, failure, ports)
         ports.ledger.answered(work, 0.0)
+    else:
+        ports.store.create(keys.outcome(work), failure.to_bytes())
     advance(work.job, ports, urgent=work.urgent)
 
 

@@ -4,6 +4,9 @@ A job is complete when each window has a plan (or a failure) and each planned se
 Nothing counts messages. A stage writes its own output first and looks second, so whoever writes last sees it all. The
 ledger spares looks that would find nothing; where it has forgotten, the steward looks.
 
+The segments of a parcel are answered in one object. It is written once, and those that it leaves out are answered by
+themselves from then on; a mark tells that there are some, so that the others need not be read.
+
 A job of one window and one segment is shorter: its media, windows and plan are one object (`whole.bin`), and whoever
 answers it writes the result.
 """
@@ -13,12 +16,13 @@ from dataclasses import dataclass, field
 
 from pipeline import keys
 from pipeline.errors import MissingObjectError
-from pipeline.job import PLANNED, PREPARED, Failure, Job, Plan, Windows, Work
+from pipeline.job import PLANNED, PREPARED, Failure, Job, ParcelAnswers, Plan, Windows, Work
 from pipeline.ledger import is_segment
 from pipeline.stages import Ports
 from pipeline.store import ObjectStore
 
 Place = tuple[int, int]  #: window, index of a segment
+Numbers = tuple[int, ...]  #: those of a segment or of a parcel, as in the name of its work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,9 @@ class Survey:
     whole: bool = False
     prepared: Windows | Failure | None = None
     planned: Mapping[int, Plan | Failure] = field(default_factory=dict)
-    payloads: frozenset[Place] = frozenset()
+    payloads: frozenset[Numbers] = frozenset()
+    outcomes: frozenset[Numbers] = frozenset()  #: of segments and of parcels
+    alone: frozenset[Place] = frozenset()  #: segments of parcels that are answered by themselves
     answered: frozenset[Place] = frozenset()
 
 
@@ -41,6 +47,7 @@ def survey(store: ObjectStore, job: str) -> Survey:
     found = list(store.list(prefix))
     present = frozenset(found)
     prepared = keys.windows(job) in present
+    outcomes, alone = _numbers(found, keys.answers_of(job)), _places(_numbers(found, keys.alone_of(job)))
     return Survey(
         job=job,
         cancelled=keys.cancelled(job) in present,
@@ -52,14 +59,45 @@ def survey(store: ObjectStore, job: str) -> Survey:
             for key in found
             if key.startswith(f"{prefix}plans/")
         },
-        payloads=_places(found, f"{prefix}segments/"),
-        answered=_places(found, f"{prefix}answers/"),
+        payloads=_numbers(found, keys.segments_of(job)),
+        outcomes=outcomes,
+        alone=alone,
+        answered=frozenset(place for one in outcomes for place in _answered(store, job, one, alone)),
     )
 
 
-def _places(found: list[str], prefix: str) -> frozenset[Place]:
-    places = (keys.numbers(key) for key in found if key.startswith(prefix))
-    return frozenset((window, index) for window, index in places)
+def _numbers(found: list[str], prefix: str) -> frozenset[Numbers]:
+    return frozenset(keys.numbers(key) for key in found if key.startswith(prefix))
+
+
+def _places(numbers: frozenset[Numbers]) -> frozenset[Place]:
+    return frozenset((window, index) for window, index in numbers)
+
+
+def _answered(store: ObjectStore, job: str, numbers: Numbers, alone: frozenset[Place]) -> set[Place]:
+    """The places that an outcome is the answer of."""
+    places = places_of(numbers)
+    if len(places) == 1 or alone.isdisjoint(places):
+        return set(places)
+    stored = ParcelAnswers.from_bytes(store.get(keys.answers(job, *numbers)))
+    return {place for place, answer in zip(places, stored.answers, strict=True) if answer is not None}
+
+
+def places_of(numbers: Numbers) -> tuple[Place, ...]:
+    """The segments of a segment or parcel."""
+    window, first, *last = numbers
+    return tuple((window, index) for index in range(first, (last or [first])[0] + 1))
+
+
+def parcels(job: str, plan: Plan) -> tuple[Work, ...]:
+    """The work of a window's segments, as they travel."""
+    works: list[Work] = []
+    first = 0
+    for length in plan.parcels or (1,) * len(plan.segments):
+        last = first + length - 1
+        works.append(Work(stage="infer", job=job, window=plan.window, index=first, last=last if length > 1 else None))
+        first = last + 1
+    return tuple(works)
 
 
 def due(seen: Survey, windows_ahead: int) -> tuple[Work, ...]:
@@ -112,10 +150,20 @@ def _lacking(seen: Survey, window: int) -> list[Work]:
         return [cut]
     if isinstance(plan, Failure):
         return []
-    unanswered = [segment for segment in plan.segments if (window, segment.index) not in seen.answered]
-    if any((window, segment.index) not in seen.payloads for segment in unanswered):
-        return [cut]  # it writes the payloads anew and sends the segments
-    return [Work(stage="infer", job=seen.job, window=window, index=segment.index) for segment in unanswered]
+    works = unanswered(seen, plan)
+    # What has no payload is cut anew, and then sent.
+    return works if all(work.numbers in seen.payloads for work in works) else [cut]
+
+
+def unanswered(seen: Survey, plan: Plan) -> list[Work]:
+    """The segments of a window that lack an answer: parcels that nobody has opened, and what was left out of others."""
+    works: list[Work] = []
+    for parcel in parcels(seen.job, plan):
+        if parcel.numbers not in seen.outcomes:
+            works.append(parcel)
+        elif parcel.last is not None:
+            works += [one for one in parcel.each if one.numbers not in seen.answered]
+    return works
 
 
 def hand_on(works: Sequence[Work], ports: Ports, *, urgent: bool) -> None:

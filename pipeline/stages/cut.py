@@ -1,13 +1,15 @@
 """cut: turn one window of a job into segments, in one streaming pass; behind the last window, fold its answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import keys
-from pipeline.job import PLANNED, PREPARED, Failure, Job, Plan, Segment, Window, Windows, Work
-from pipeline.payload import Parcel, Payload, Piece, pack
+from pipeline.job import PREPARED, Failure, Job, Plan, Window, Windows, Work
+from pipeline.payload import Payload
 from pipeline.stages import Ports
-from pipeline.stages.completion import Place, advance, hand_on, read_job
+from pipeline.stages.completion import advance, hand_on, parcels, read_job, survey, unanswered
 from pipeline.stages.fold import folded
+from pipeline.stages.packing import pack_all, write
 from pipeline.stages.source import Source
 
 
@@ -28,116 +30,78 @@ def cut(work: Work, ports: Ports, source: Source) -> None:
     job = read_job(ports, work.job)
     if job is None or ports.store.exists(keys.cancelled(job.id)):
         return
-    prepared = PREPARED.validate_json(ports.store.get(keys.windows(job.id)))
-    if isinstance(prepared, Failure) or work.window is None:
+    windows = PREPARED.validate_json(ports.store.get(keys.windows(job.id)))
+    if isinstance(windows, Failure) or work.window is None:
         return
-    plan, answered = _plan(work, job, ports, source, prepared, work.window)
-    send_planned(plan, work, ports, answered)
+    if ports.store.exists(keys.outcome(work)):
+        _mend(work, job, ports, source, windows)
+        return
+    if work.window < len(windows.windows):
+        decoded = decode(job, windows, windows.windows[work.window], ports, source)
+    else:
+        decoded = _fold(job, ports, windows, work.window)
+    store_plan(work, decoded, ports)
 
 
-def send_planned(plan: Plan | Failure, work: Work, ports: Ports, answered: frozenset[Place]) -> None:
-    """Send the segments of a window that have no answer yet; where there are none, what the job needs next."""
-    works = (
-        []
-        if isinstance(plan, Failure)
-        else [
-            Work(stage="infer", job=work.job, window=segment.window, index=segment.index)
-            for segment in plan.segments
-            if (segment.window, segment.index) not in answered
-        ]
-    )
+def store_plan(work: Work, decoded: Decoded, ports: Ports) -> None:
+    """Store the plan of a window whose segments are stored, then send them.
+
+    If somebody stored it first: what still lacks an answer. Where nothing does, what the job needs next.
+    """
+    window = decoded.plan.window
+    if ports.store.create(keys.plan(work.job, window), decoded.plan.to_bytes()):
+        ports.ledger.add(work.job, done=decoded.idle)
+        works = list(parcels(work.job, decoded.plan))
+    else:
+        seen = survey(ports.store, work.job)
+        plan = seen.planned.get(window)
+        works = unanswered(seen, plan) if isinstance(plan, Plan) else []
+    _send(works, work, ports)
+
+
+def _send(works: Sequence[Work], work: Work, ports: Ports) -> None:
     hand_on(works, ports, urgent=work.urgent)
     if not works:
         advance(work.job, ports, urgent=work.urgent)
 
 
-def _plan(
-    work: Work, job: Job, ports: Ports, source: Source, windows: Windows, window: int
-) -> tuple[Plan | Failure, frozenset[Place]]:
-    """The window's plan, made now unless it is there with all the payloads still needed; and what has its answer."""
-    key = keys.outcome(work)
-    stored = PLANNED.validate_json(ports.store.get(key)) if ports.store.exists(key) else None
-    if isinstance(stored, Failure):
-        return stored, frozenset()
-    answered = _answered(job.id, window, ports) if stored is not None else frozenset()
-    if stored is not None and not _payloads_missing(stored, job.id, answered, ports):
-        return stored, answered
-    if window < len(windows.windows):
-        decoded = decode(job, windows, windows.windows[window], ports, source)
-    else:
-        decoded = _fold(job, ports, windows, window)
-    return (stored, answered) if stored is not None else store_plan(work, decoded, ports)
-
-
-def store_plan(work: Work, decoded: Decoded, ports: Ports) -> tuple[Plan | Failure, frozenset[Place]]:
-    """This plan, or what somebody stored first; and what has its answer by now."""
+def _mend(work: Work, job: Job, ports: Ports, source: Source, windows: Windows) -> None:
+    """Of a window that has its plan, write the payloads that are still needed and gone, then send the segments."""
     assert work.window is not None
-    key = keys.outcome(work)
-    if ports.store.create(key, decoded.plan.to_bytes()):
-        ports.ledger.add(work.job, done=decoded.idle)
-        return decoded.plan, frozenset()
-    return PLANNED.validate_json(ports.store.get(key)), _answered(work.job, work.window, ports)
+    seen = survey(ports.store, job.id)
+    plan = seen.planned.get(work.window)
+    works = unanswered(seen, plan) if isinstance(plan, Plan) else []
+    gone = [one for one in works if one.numbers not in seen.payloads]
+    if gone and work.window < len(windows.windows):
+        with source.cut(job, windows, windows.windows[work.window]) as pieces:
+            write(gone, (piece.payload for piece in pieces), job, ports)
+    elif gone:
+        write(gone, (piece.payload for piece in folded(job.id, windows, work.window, ports)), job, ports)
+    _send(works, work, ports)
 
 
 def decode(
     job: Job, windows: Windows, place: Window, ports: Ports, source: Source, *, keep_only: bool = False
 ) -> Decoded:
     """Store the segments of a window of the media; `keep_only`: not if it is one."""
-    segments: list[Segment] = []
-    held: Piece | None = None
-    covered = 0.0
     with source.cut(job, windows, place) as pieces:
-        for piece in pieces:
-            covered += piece.payload.covers
-            segments.append(_segment(place.index, len(segments), piece))
-            if keep_only and len(segments) == 1:
-                held = piece
-                continue
-            if held is not None:
-                _store(job, ports, segments[0], held.payload)
-                held = None
-            _store(job, ports, segments[-1], piece.payload)
+        packed = pack_all(job, place.index, pieces, ports, keep_only=keep_only)
         plan = Plan(
             window=place.index,
             start=place.start,
             end=pieces.end,
-            segments=tuple(segments),
+            segments=packed.segments,
+            parcels=packed.lengths,
             flags=pieces.flags,
             missing=pieces.missing,
             missing_until=pieces.missing_until,
         )
-    idle = max(0.0, plan.end - plan.start - covered)
-    return Decoded(plan, idle, held.payload if held is not None else None)
+    idle = max(0.0, plan.end - plan.start - packed.covers)
+    return Decoded(plan, idle, packed.only)
 
 
 def _fold(job: Job, ports: Ports, windows: Windows, window: int) -> Decoded:
     pieces = folded(job.id, windows, window, ports)
-    segments = tuple(_segment(window, index, piece) for index, piece in enumerate(pieces))
-    for segment, piece in zip(segments, pieces, strict=True):
-        _store(job, ports, segment, piece.payload)
+    packed = pack_all(job, window, pieces, ports)
     end = max((piece.end for piece in pieces), default=0.0)
-    return Decoded(Plan(window=window, start=0.0, end=end, segments=segments))
-
-
-def _segment(window: int, index: int, piece: Piece) -> Segment:
-    return Segment(
-        window=window, index=index, kind=piece.payload.kind, start=piece.start, end=piece.end, channel=piece.channel
-    )
-
-
-def _store(job: Job, ports: Ports, segment: Segment, payload: Payload) -> None:
-    key = keys.segment(job.id, segment.window, segment.index)
-    ports.store.create(key, pack(Parcel(payload, job)), "application/octet-stream")
-
-
-def _answered(job: str, window: int, ports: Ports) -> frozenset[Place]:
-    found = (keys.numbers(key) for key in ports.store.list(keys.answers_of(job, window)))
-    return frozenset((window, index) for window, index in found)
-
-
-def _payloads_missing(plan: Plan, job: str, answered: frozenset[Place], ports: Ports) -> bool:
-    return any(
-        (segment.window, segment.index) not in answered
-        and not ports.store.exists(keys.segment(job, segment.window, segment.index))
-        for segment in plan.segments
-    )
+    return Decoded(Plan(window=window, start=0.0, end=end, segments=packed.segments, parcels=packed.lengths))

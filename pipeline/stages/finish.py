@@ -6,19 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeline import formats, keys
 from pipeline.admission import media_seconds
 from pipeline.errors import MissingObjectError
-from pipeline.job import (
-    ANSWERED,
-    Answer,
-    Failure,
-    Result,
-    Work,
-)
+from pipeline.job import Answer, Failure, Result, Work
 from pipeline.ledger import Ending
 from pipeline.limits import within
 from pipeline.payload import Parcel, unpack
 from pipeline.stages import Ports
 from pipeline.stages.assembling import Answers, assemble, bare_result
-from pipeline.stages.completion import Survey, due, read_job, survey
+from pipeline.stages.completion import Place, Survey, due, read_job, survey
+from pipeline.stages.outcomes import read_outcome
 
 READERS = 8  # threads that fetch answers
 
@@ -61,15 +56,16 @@ def _read_answers(seen: Survey, ports: Ports) -> Answers:
 
     Raises LimitError when they are too much text for one result.
     """
-    places = sorted(seen.answered)
+    # What was answered together goes before what an earlier try may have left of one alone.
+    outcomes = sorted(seen.outcomes, key=lambda numbers: (len(numbers), numbers))
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda place: ports.store.get(keys.answer(seen.job, *place)), places)
-        answers, num_bytes = {}, 0
-        for place, data in zip(places, found, strict=True):
+        found = pool.map(lambda numbers: ports.store.get(keys.answers(seen.job, *numbers)), outcomes)
+        answers, num_bytes = dict[Place, Answer | Failure](), 0
+        for numbers, data in zip(outcomes, found, strict=True):
             num_bytes += len(data)
             within(ports.limits, "result_bytes", num_bytes, "answers of a job", " bytes")
-            answers[place] = ANSWERED.validate_json(data)
-        return answers
+            answers |= read_outcome(numbers, data)
+        return dict(sorted(answers.items()))
 
 
 def close_failed(job: str, failure: Failure, ports: Ports) -> None:
@@ -109,7 +105,7 @@ def _publish(result: Result, rendered: Mapping[str, bytes], ports: Ports) -> Non
 def _temporary(seen: Survey) -> list[str]:
     """What only served the work."""
     whole = [keys.whole(seen.job)] if seen.whole else []
-    return whole + [keys.segment(seen.job, *place) for place in sorted(seen.payloads)]
+    return whole + [keys.segments(seen.job, *numbers) for numbers in sorted(seen.payloads)]
 
 
 def close(job: str, temporary: Sequence[str], ports: Ports, result: Result | None = None) -> None:

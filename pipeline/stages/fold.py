@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pipeline import keys
 from pipeline.errors import PermanentError
 from pipeline.formats.cues import clock
-from pipeline.job import ANSWERED, PLANNED, Answer, Failure, Plan, Segment, Windows
+from pipeline.job import PLANNED, Answer, Failure, Plan, Segment, Windows
 from pipeline.payload import Payload, Piece
 from pipeline.stages import Ports
+from pipeline.stages.outcomes import read_answers
 
 MAX_FOLDS = 8
 
@@ -28,10 +29,15 @@ def folded(job: str, windows: Windows, window: int, ports: Ports) -> list[Piece]
     plans = [PLANNED.validate_json(ports.store.get(keys.plan(job, number))) for number in previous]
     segments = [segment for plan in plans if isinstance(plan, Plan) for segment in plan.segments]
     mixed = len({segment.kind for segment in segments}) > 1
+    answers = {
+        place: outcome
+        for plan in plans
+        if isinstance(plan, Plan)
+        for place, outcome in read_answers(ports.store, job, plan).items()
+    }
     lines: list[tuple[Segment, str]] = []
     for segment in sorted(segments, key=lambda segment: (segment.window, segment.start, segment.index)):
-        answer = ANSWERED.validate_json(ports.store.get(keys.answer(job, segment.window, segment.index)))
-        text = _told(answer)
+        text = _told(answers[segment.window, segment.index])
         if text:
             lines.append((segment, _line(segment, text, timed=windows.media.is_timed, mixed=mixed)))
     pieces = list(packed(lines, windows.limits.text_characters))

@@ -1,146 +1,132 @@
-"""infer: one segment through the engine, in whatever batch the engine's batcher puts it."""
+"""infer: the segments of one message through the engine, in whatever batches the engine's batcher puts them.
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Protocol
+The segments of a parcel are asked about together and answered in one object. One that fails, or that was begun before
+without an end, stands alone from then on: it gets an object, a message and tries of its own.
+"""
 
-import numpy as np
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from pipeline import keys, tasks
-from pipeline.engines import Clip, Reply, Request, Turn
-from pipeline.errors import MissingObjectError, PermanentError, TransientError
-from pipeline.job import SAMPLE_RATE, Answer, Job, Span, Work
+from pipeline import keys
+from pipeline.errors import MissingObjectError, TransientError, WorldError
+from pipeline.job import Answer, Failure, Work
 from pipeline.ledger import is_segment
-from pipeline.media.sound.speech import Activity, assess, within_speech
-from pipeline.payload import Payload, unpack
-from pipeline.serving import Serving
-from pipeline.settings import Speech
+from pipeline.payload import Parcel, unpack
 from pipeline.stages import Ports
+from pipeline.stages.answering import Answerer
+from pipeline.stages.attempt import Fail, Later, decide, known, put_off, with_evidence
 from pipeline.stages.completion import advance
 from pipeline.stages.finish import conclude
-from pipeline.tasks import Task
-
-AGAIN = ".again"  #: ends the id of a request that asks for a better answer
-
-
-class Answerer(Protocol):
-    def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
-        """Turn a segment's media into an answer. Raises PipelineError.
-
-        `tries` is how often this segment was begun before without an end: it may have killed its worker.
-        """
-
-
-class EngineAnswerer:
-    """The real one: the speech gate, the task's prompt, the engine, the task's judgement."""
-
-    def __init__(self, serving: Serving, assess: Callable[[Clip], Activity], engine: str | None = None) -> None:
-        """`engine`: the one that jobs must have asked for, as they name it."""
-        self._serving = serving
-        self._assess = assess
-        self._engine = engine
-
-    def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
-        if self._engine is not None and job.engine != self._engine:
-            raise TransientError(f"the job asks for {job.engine}; this worker runs {self._engine}")
-        task = tasks.named(job.task)
-        # A question may be about music: what is no speech is remarked on only where speech is wanted.
-        is_speech = payload.kind == "sound" and task.about_speech
-        activity = self._assess(tasks.samples(payload.pcm)) if is_speech else _NOT_LISTENED
-        turns = task.turns(payload, job.options)
-        if "no_speech" in activity.flags:
-            return self._recorded(Reply(spans=()), activity, turns, payload, tries)
-        request = Request(
-            id=name,
-            turns=turns,
-            task=job.task,
-            language=job.options.language,
-            max_tokens=task.max_tokens(payload.kind),
-            variant=job.options.variant,
-            tenant=job.tenant,
-            priority=job.priority,
-            deadline=self._serving.deadline(),
-            alone=tries > 0,
-        )
-        reply = self._accepted(request, task, job)
-        return self._recorded(reply, activity, turns, payload, tries)
-
-    def _accepted(self, request: Request, task: Task, job: Job) -> Reply:
-        """The engine's reply, asked for once more when the task finds fault with it."""
-        reply = self._serving.submit(request).result()
-        wrong = task.wrong(reply.text, job.options)
-        if wrong is not None:
-            better = replace(request, id=f"{request.id}{AGAIN}", turns=tasks.again(request.turns, reply.text, wrong))
-            reply = self._serving.submit(better).result()
-            wrong = task.wrong(reply.text, job.options)
-        if wrong is not None:
-            raise PermanentError(f"the model was asked twice and gave no answer that fits. {wrong}", reply.text[:2000])
-        final = task.final(reply.text, job.options)
-        return reply if final == reply.text else replace(reply, spans=(Span(start=0.0, end=0.0, text=final),))
-
-    def _recorded(
-        self, reply: Reply, activity: Activity, turns: tuple[Turn, ...], payload: Payload, tries: int
-    ) -> Answer:
-        origin = self._serving.origin
-        assert origin is not None, "the engine is loaded before work is taken"
-        prompt = tasks.fingerprint(turns, payload.text)
-        return Answer(
-            spans=_placed(reply, activity),
-            flags=tuple(dict.fromkeys((*activity.flags, *reply.flags))),
-            origin=origin.model_copy(update={"prompt": prompt, "variant": reply.variant or origin.variant}),
-            language=reply.language,
-            attempts=tries + 1,
-        )
-
-
-_NOT_LISTENED = Activity(spans=(), flags=())
-
-
-def _placed(reply: Reply, activity: Activity) -> tuple[Span, ...]:
-    """Spans where speech was heard. Those with times of their own leave out the silence before and behind."""
-    if not activity.spans:
-        return reply.spans
-    if any(span.end > span.start for span in reply.spans):
-        placed = ((span, within_speech(span.start, span.end, activity.spans)) for span in reply.spans)
-        return tuple(Span(start=start, end=end, text=span.text) for span, (start, end) in placed)
-    start, end = activity.spans[0][0], activity.spans[-1][1]
-    return tuple(Span(start=start, end=end, text=span.text) for span in reply.spans)
-
-
-def gate(settings: Speech) -> Callable[[Clip], Activity]:
-    """What decides whether a clip holds speech, ready for use. Raises WorldError when its libraries are missing."""
-    if settings.gate == "none":
-        return _everything
-    seconds = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    assess(np.sin(2 * np.pi * 440 * seconds).astype(np.float32))  # loads the libraries now, not in the first segment
-    return assess
-
-
-def _everything(clip: Clip) -> Activity:
-    return Activity(spans=((0.0, len(clip) / SAMPLE_RATE),), flags=())
+from pipeline.stages.outcomes import commit_parcel
+from pipeline.stages.packing import store
 
 
 def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
-    """Answer one segment; with the last of its window, see what the job needs next. A job of one segment ends here."""
-    if tries and ports.store.exists(keys.outcome(work)):  # whoever tried before died behind their answer
-        advance(work.job, ports, urgent=work.urgent)
+    """Answer; with the last of a window, see what the job needs next. A job of one segment ends here."""
+    is_parcel = work.last is not None
+    if tries and not is_parcel and ports.store.exists(keys.outcome(work)):
+        advance(work.job, ports, urgent=work.urgent)  # whoever tried before died behind their answer
         return
     try:
         parcel = unpack(ports.store.get(_place(work)))
     except MissingObjectError:
         advance(work.job, ports, urgent=work.urgent)  # finished meanwhile, or to be cut again
         return
-    answer = answerer.answer(work.name, parcel.payload, parcel.job, tries)
-    if not is_segment(work):
-        conclude(parcel, answer, ports)
-        return
-    is_first = ports.store.create(keys.outcome(work), answer.to_bytes())
-    if ports.ledger.answered(work, parcel.payload.covers if is_first else 0.0):
-        advance(work.job, ports, urgent=work.urgent)
+    if not is_parcel:
+        _answer_one(work, parcel, ports, answerer, tries)
+    elif tries or ports.ledger.tried(work.each):
+        _take_apart(work, parcel, ports)
+    else:
+        try:
+            _answer_all(work, parcel, ports, answerer)
+        except (TransientError, WorldError):
+            for one in work.each:  # an outage is no try
+                ports.ledger.restore(one, 0)
+            raise
 
 
 def _place(work: Work) -> str:
     """Where the parcel lies."""
-    if work.window is None or work.index is None:
-        return keys.whole(work.job)
-    return keys.segment(work.job, work.window, work.index)
+    return keys.segments(work.job, *work.numbers) if is_segment(work) else keys.whole(work.job)
+
+
+def _answer_one(work: Work, parcel: Parcel, ports: Ports, answerer: Answerer, tries: int) -> None:
+    (payload,) = parcel.payloads
+    answer = answerer.ask(work.name, payload, parcel.job, tries)()
+    if not is_segment(work):
+        conclude(parcel, answer, ports)
+        return
+    is_first = ports.store.create(keys.outcome(work), answer.to_bytes())
+    _tell(work, payload.covers if is_first else 0.0, ports)
+
+
+def _take_apart(work: Work, parcel: Parcel, ports: Ports) -> None:
+    """Let each segment be answered alone, as far as nobody has answered them yet."""
+    _commit(work, parcel, [None] * len(parcel.payloads), {}, frozenset(), ports)
+
+
+def _answer_all(work: Work, parcel: Parcel, ports: Ports, answerer: Answerer) -> None:
+    """Answer the segments of a parcel together. Raises what kept all of them from being tried."""
+    outcomes = dict(zip(work.each, _asked(work, parcel, answerer), strict=True))
+    verdicts = {
+        one: (outcome, decide(outcome, 1, ports.max_attempts))
+        for one, outcome in outcomes.items()
+        if isinstance(outcome, Exception)
+    }
+    if len(verdicts) == len(outcomes) and all(_is_none_of_theirs(verdict) for _, verdict in verdicts.values()):
+        raise next(error for error, _ in verdicts.values())
+    failures, later = dict[Work, Failure](), set[Work]()
+    for one, (error, verdict) in verdicts.items():
+        if isinstance(verdict, Fail):
+            failures[one] = with_evidence(one, verdict.failure, ports)
+        elif put_off(one, verdict, error, ports, 0) == "later" and not verdict.counted:
+            later.add(one)
+    answers = [outcome if isinstance(outcome, Answer) else None for outcome in outcomes.values()]
+    _commit(work, parcel, answers, failures, later, ports)
+
+
+def _is_none_of_theirs(verdict: Fail | Later) -> bool:
+    return isinstance(verdict, Later) and not verdict.counted
+
+
+def _asked(work: Work, parcel: Parcel, answerer: Answerer) -> list[Answer | Exception]:
+    """All of them are asked about before the first answer is waited for."""
+    promises: list[Callable[[], Answer] | Exception] = []
+    for one, payload in zip(work.each, parcel.payloads, strict=True):
+        try:
+            promises.append(answerer.ask(one.name, payload, parcel.job, 0))
+        except Exception as error:
+            promises.append(known(error))
+    return [promise if isinstance(promise, Exception) else _awaited(promise) for promise in promises]
+
+
+def _awaited(promise: Callable[[], Answer]) -> Answer | Exception:
+    try:
+        return promise()
+    except Exception as error:
+        return known(error)
+
+
+def _commit(
+    work: Work,
+    parcel: Parcel,
+    answers: Sequence[Answer | None],
+    failures: Mapping[Work, Failure],
+    later: Collection[Work],
+    ports: Ports,
+) -> None:
+    """Write what became of a parcel, and send what is left of it; not yet what should go `later`."""
+    is_first, alone = commit_parcel(work, answers, failures, ports)
+    payloads = dict(zip(work.each, parcel.payloads, strict=True))
+    for one in alone:
+        store(parcel.job, one.numbers, [payloads[one]], ports)
+    answered = [payload.covers for payload, answer in zip(parcel.payloads, answers, strict=True) if answer is not None]
+    _tell(work, sum(answered) if is_first else 0.0, ports, left=len(alone))
+    for one in alone:
+        if one not in later:
+            ports.send(one.model_copy(update={"urgent": work.urgent}))
+
+
+def _tell(work: Work, seconds: float, ports: Ports, left: int = 0) -> None:
+    """Tell the ledger; with the last answer of a window, see what the job needs next."""
+    if ports.ledger.answered(work, seconds, left):
+        advance(work.job, ports, urgent=work.urgent)

@@ -6,7 +6,7 @@ from pipeline.job import PREPARED, Failure, Job, Plan, Windows, Work
 from pipeline.payload import Parcel, Payload, pack
 from pipeline.stages import Ports
 from pipeline.stages.completion import advance, hand_on, read_job
-from pipeline.stages.cut import Decoded, decode, send_planned, store_plan
+from pipeline.stages.cut import Decoded, decode, store_plan
 from pipeline.stages.source import Source
 
 
@@ -28,8 +28,7 @@ def prepare(work: Work, ports: Ports, source: Source) -> None:
     if decoded is None or stored != windows:
         advance(job.id, ports, urgent=work.urgent)
         return
-    plan, answered = store_plan(Work(stage="cut", job=job.id, window=0), decoded, ports)
-    send_planned(plan, work, ports, answered)
+    store_plan(work, decoded, ports)
 
 
 def _cut_here(job: Job, windows: Windows, ports: Ports, source: Source) -> Decoded | None:
@@ -43,7 +42,7 @@ def _cut_here(job: Job, windows: Windows, ports: Ports, source: Source) -> Decod
 
 
 def _store_whole(job: Job, windows: Windows, plan: Plan, payload: Payload, ports: Ports) -> None:
-    parcel = Parcel(payload, job, windows, plan)
+    parcel = Parcel((payload,), job, windows, plan)
     ports.store.create(keys.whole(job.id), pack(parcel), "application/octet-stream")
     _tell_length(job, windows, ports)
 

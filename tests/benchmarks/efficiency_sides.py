@@ -17,7 +17,8 @@ from pipeline.job import Answer, Options, Plan, Windows, Work
 from pipeline.local import LocalMill
 from pipeline.payload import unpack
 from pipeline.producer import Producer
-from pipeline.stages.completion import survey
+from pipeline.stages.completion import parcels, survey
+from pipeline.stages.outcomes import read_outcome
 
 TASK = "transcribe"
 PATIENCE = 120  # seconds; then something is wrong
@@ -42,6 +43,7 @@ class HeldMill:
         self._producer = Producer(self._ports, mill.settings)
         self._infer = next(worker for worker in mill.workers if worker.role == "infer")
         self._mill = mill
+        self._works: list[Work] = []  #: whose segments wait on the queue
 
     def answer(self, files: Sequence[Path]) -> None:
         """Files from end to end: afterwards every worker is loaded and warm."""
@@ -51,29 +53,31 @@ class HeldMill:
         """Hold the infer worker, let the files be cut, and return a request for each segment that waits now."""
         self._infer_process().suspend()
         jobs = [self._submit(file) for file in files]
-        works = [work for job in jobs for work in self._segments(job)]
+        self._works = [work for job in jobs for work in self._parcels(job)]
         # The worker had already asked for its next message: one may be on its way to it.
-        self._await(lambda: self._queues.depth("infer") >= len(works) - 1, "the segments on the queue")
-        return [self._request(work) for work in works]
+        self._await(lambda: self._queues.depth("infer") >= len(self._works) - 1, "the segments on the queue")
+        return [request for work in self._works for request in self._requests(work)]
 
     def run(self, requests: Sequence[Request]) -> Run:
         """Let the infer worker go; the clock stops when the last answer is in the object store."""
-        works = {request.id: _work(request.id) for request in requests}
+        works = self._works
         cpu = self._cpu_seconds()
         began = time.perf_counter()
         self._infer_process().resume()
-        for work in works.values():
+        for work in works:
             self._await(partial(self._ports.store.exists, keys.outcome(work)), f"the answer of {work.name}")
         seconds = time.perf_counter() - began
         cpu = self._cpu_seconds() - cpu
-        answers = {name: Answer.from_bytes(self._ports.store.get(keys.outcome(work))) for name, work in works.items()}
-        self._await_end(sorted({work.job for work in works.values()}))
-        return Run({name: answer.text for name, answer in answers.items()}, seconds, cpu)
+        found = [read_outcome(work.numbers, self._ports.store.get(keys.outcome(work))) for work in works]
+        answers = [answer for outcomes in found for answer in outcomes.values() if isinstance(answer, Answer)]
+        self._await_end(sorted({work.job for work in works}))
+        names = [request.id for request in requests]
+        return Run({name: answer.text for name, answer in zip(names, answers, strict=True)}, seconds, cpu)
 
     def _submit(self, file: Path) -> str:
         return self._producer.submit(file, file.name, Options(), task=TASK).id
 
-    def _segments(self, job: str) -> list[Work]:
+    def _parcels(self, job: str) -> list[Work]:
         """The infer work of a job, once all of it is cut."""
         planned: dict[int, Plan] = {}
 
@@ -83,19 +87,17 @@ class HeldMill:
             return isinstance(seen.prepared, Windows) and len(planned) == len(seen.prepared.windows)
 
         self._await(is_cut, f"the cuts of {job}")
-        return [
-            Work(stage="infer", job=job, window=window, index=segment.index)
-            for window, plan in sorted(planned.items())
-            for segment in plan.segments
-        ]
+        return [work for _, plan in sorted(planned.items()) for work in parcels(job, plan)]
 
-    def _request(self, work: Work) -> Request:
-        assert work.window is not None
-        assert work.index is not None
-        payload = unpack(self._ports.store.get(keys.segment(work.job, work.window, work.index)))
+    def _requests(self, work: Work) -> list[Request]:
+        payloads = unpack(self._ports.store.get(keys.segments(work.job, *work.numbers))).payloads
         task = tasks.named(TASK)
-        turns = task.turns(payload, Options())
-        return Request(id=work.name, turns=turns, task=TASK, max_tokens=task.max_tokens(payload.kind))
+        return [
+            Request(
+                id=one.name, turns=task.turns(payload, Options()), task=TASK, max_tokens=task.max_tokens(payload.kind)
+            )
+            for one, payload in zip(work.each, payloads, strict=True)
+        ]
 
     def _infer_process(self) -> psutil.Process:
         return psutil.Process(self._infer.pid)
@@ -155,11 +157,3 @@ class BareEngine:
         """Tokens so far: one of each prompt's prefill pass, the others of decode steps."""
         decoders = self._engine.run.decoders.values()
         return sum(decoder.counters.prefill_rows + decoder.counters.useful for decoder in decoders)
-
-
-def _work(name: str) -> Work:
-    """The infer work that a request is named after."""
-    stage, job, numbers = name.split(".")
-    assert stage == "infer"
-    window, index = numbers.split("-")
-    return Work(stage="infer", job=job, window=int(window), index=int(index))

@@ -95,6 +95,20 @@ def test_the_last_answer_of_a_window_is_told(ledger: Ledger) -> None:
     assert ledger.figures("jaaa") == {"done": 3.5}
 
 
+def test_what_is_left_of_a_parcel_is_lacking_in_its_place(ledger: Ledger) -> None:
+    parcel = INFER.model_copy(update={"index": 0, "last": 2})
+    ledger.announce([parcel])
+    assert not ledger.tried(parcel.each)
+    ledger.begin(parcel.each[1:])
+    assert ledger.tried(parcel.each)
+    assert not ledger.answered(parcel, 1.0, left=2)
+    assert not ledger.answered(parcel, 1.0, left=2)
+    first, _, last = parcel.each
+    assert not ledger.answered(first, 1.0)
+    assert ledger.answered(last, 1.0)
+    assert not ledger.tried([first, last]), "they have ended"
+
+
 def test_a_window_that_was_forgotten_is_not_complete_until_it_is_known_what_it_lacks(ledger: Ledger) -> None:
     assert not ledger.answered(INFER, 1.0)
     ledger.expect([INFER, INFER.model_copy(update={"index": 3})])

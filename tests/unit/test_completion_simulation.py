@@ -124,15 +124,15 @@ class SteppedLedger(MemoryLedger):
         super().announce(works)
         return works
 
-    def answered(self, work: Work, seconds: float) -> bool:
+    def answered(self, work: Work, seconds: float, left: int = 0) -> bool:
         pause()
-        return super().answered(work, seconds)
+        return super().answered(work, seconds, left)
 
 
 class DeafLedger(SteppedLedger):
     """Never tells that an answer was the last one of its window."""
 
-    def answered(self, work: Work, seconds: float) -> bool:
+    def answered(self, work: Work, seconds: float, left: int = 0) -> bool:
         pause()
         return False
 

@@ -153,7 +153,7 @@ def test_more_text_than_one_result_may_hold_ends_the_job_with_the_setting_named(
         (keys.open_job(job.id), job),
         (keys.windows(job.id), found),
         (keys.plan(job.id, 0), planned),
-        (keys.answer(job.id, 0, 0), answer((0.0, 2.0, "One."))),
+        (keys.answers(job.id, 0, 0), answer((0.0, 2.0, "One."))),
     ):
         store.create(key, record.to_bytes())
     work = Work(stage="finish", job=job.id)

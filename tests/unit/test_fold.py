@@ -26,7 +26,7 @@ def world(*told: tuple[Segment, str | Failure], longest: int = 1000) -> tuple[Po
     store.create(keys.plan(JOB, 0), plan.to_bytes())
     for one, text in told:
         answer = text if isinstance(text, Failure) else Answer(spans=spans(text), origin=ORIGIN)
-        store.create(keys.answer(JOB, 0, one.index), answer.to_bytes())
+        store.create(keys.answers(JOB, 0, one.index), answer.to_bytes())
     windows = Windows(
         media=MediaInfo(),
         windows=(Window(index=0, start=0, end=None),),
@@ -72,7 +72,7 @@ def test_answers_that_never_become_fewer_end_in_a_failure() -> None:
     ports.store.create(keys.plan(JOB, 1), plan.to_bytes())
     for index in range(3):
         answer = Answer(spans=spans("y" * 50), origin=ORIGIN)
-        ports.store.create(keys.answer(JOB, 1, index), answer.to_bytes())
+        ports.store.create(keys.answers(JOB, 1, index), answer.to_bytes())
     with pytest.raises(PermanentError, match="do not become fewer"):
         folded(JOB, windows, 2, ports)
 

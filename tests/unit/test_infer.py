@@ -12,7 +12,7 @@ from pipeline.media.sound.speech import Activity
 from pipeline.payload import Payload
 from pipeline.serving import Serving
 from pipeline.settings import Engine
-from pipeline.stages.infer import EngineAnswerer
+from pipeline.stages.answering import EngineAnswerer
 from tests.doubles import a_job
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -49,7 +49,7 @@ def answering(engine: ScriptedEngine, activity: Activity) -> Iterator[Callable[[
     serving.start()
     try:
         answerer = EngineAnswerer(serving, heard)
-        yield lambda job: answerer.answer("infer.j1.0-0", SECOND, job, 0)
+        yield lambda job: answerer.ask("infer.j1.0-0", SECOND, job, 0)()
     finally:
         serving.stop()
 

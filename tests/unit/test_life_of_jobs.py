@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline import keys
-from pipeline.errors import PermanentError, UsageError
-from pipeline.job import Answer, Job, Result, Work
+from pipeline.errors import PermanentError, ResourceError, TransientError, UsageError
+from pipeline.job import Answer, Job, Result, Work, work_named
 from pipeline.ledger import Ending, MemoryLedger, Taken
 from pipeline.payload import Payload
 from pipeline.producer import Producer
@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 from pipeline.settings import Steward as StewardSettings
 from pipeline.stages import Ports
 from pipeline.stages.attempt import attempt
+from pipeline.stages.completion import survey
 from pipeline.stages.cut import cut
 from pipeline.stages.finish import finish
 from pipeline.stages.infer import infer
@@ -36,7 +37,7 @@ JOBS = [a_job(number=number) for number in (1, 2)]
 MOST_ATTEMPTS = 3
 #: Looks and deliveries after which every job must have ended, once faults have.
 MOST_ROUNDS = 80
-POISON = ("none", "kills", "refused")
+POISON = ("none", "kills", "refused", "too large", "away at first")
 
 
 class DiedError(BaseException):
@@ -108,9 +109,9 @@ class DoomedLedger(MemoryLedger):
         self._doom.come()
         super().begin(works)
 
-    def answered(self, work: Work, seconds: float) -> bool:
+    def answered(self, work: Work, seconds: float, left: int = 0) -> bool:
         self._doom.come()
-        return super().answered(work, seconds)
+        return super().answered(work, seconds, left)
 
     def close_job(self, job: str, ending: Ending | None = None) -> None:
         self._doom.come()
@@ -128,8 +129,7 @@ class Engine(FakeAnswerer):
         self._world = world
 
     def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
-        work = self._world.working_on
-        assert work is not None
+        work = work_named(name)
         self._world.answering(work)
         self._world.ledger.begin([work])
         match self._world.poison.get(name, "none"):
@@ -137,6 +137,11 @@ class Engine(FakeAnswerer):
                 raise DiedError
             case "refused":
                 raise PermanentError("it does not like it")
+            case "too large":
+                raise ResourceError("it does not fit")
+            case "away at first":
+                self._world.poison[name] = "none"
+                raise TransientError("the engine is away")
         return super().answer(name, payload, job, tries)
 
 
@@ -151,7 +156,6 @@ class LifeOfJobs(RuleBasedStateMachine):
         self.cancelled: set[str] = set()
         self.answers: Counter[str] = Counter()
         self.excused: set[str] = set()
-        self.working_on: Work | None = None
         self.clips: tuple[int, ...] = (1,)
         self._new_ledger()
 
@@ -170,13 +174,13 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     def answering(self, work: Work) -> None:
         """Nobody computes what is stored, unless what told them so was lost."""
-        stored = keys.outcome(work) in self.store.objects
+        stored = work.index is not None and (work.window, work.index) in survey(self.store, work.job).answered
         assert not stored or work.job in self.excused, f"{work.name} is computed again"
         self.answers[work.name] += 1
 
     # What happens to a mill
 
-    @initialize(clips=st.sampled_from([(1,), (2,), (1, 0, 2)]), kinds=st.lists(st.sampled_from(POISON), max_size=3))
+    @initialize(clips=st.sampled_from([(1,), (2,), (1, 0, 3)]), kinds=st.lists(st.sampled_from(POISON), max_size=3))
     def arrange(self, clips: tuple[int, ...], kinds: list[str]) -> None:
         self.clips = clips
         self.source = FakeSource(clips)
@@ -295,7 +299,6 @@ class LifeOfJobs(RuleBasedStateMachine):
             "infer": lambda tries: infer(work, self.ports, self.engine, tries),
             "finish": lambda tries: finish(work, self.ports),
         }
-        self.working_on = work
         count = work.stage != "infer"
         self._as_process(lambda: attempt(work, self.ports, stages[work.stage], count=count), dies_at, work)
 

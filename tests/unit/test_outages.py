@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import keys
 from pipeline.errors import PipelineError, TransientError
-from pipeline.job import Answer, Job, Result, Work
+from pipeline.job import Answer, Job, Result, Work, work_named
 from pipeline.ledger import MemoryLedger
 from pipeline.payload import Payload
 from pipeline.settings import Settings
@@ -31,8 +31,9 @@ When = Literal["before", "behind"]
 
 STORE_CALLS = ("create", "get", "exists", "list", "delete")
 LEDGER_CALLS = (
-    *("start", "end", "held", "busy_jobs", "tries", "begin", "postpone", "postponed", "announce", "expect", "answered"),
-    *("admit", "in_flight", "dismiss", "add", "close_job", "endings", "note", "count", "counts", "lead", "is_blank"),
+    *("start", "end", "held", "busy_jobs", "tries", "tried", "begin", "postpone", "postponed", "announce", "expect"),
+    *("answered", "admit", "in_flight", "dismiss", "add", "close_job", "endings", "note", "count", "counts", "lead"),
+    "is_blank",
 )
 #: Of a start that raises nothing happens, by its contract; `restore` and `release` never raise.
 ONLY_BEFORE = frozenset({"start"})
@@ -133,9 +134,7 @@ class Engine(FakeAnswerer):
         self._generate = faults.around("engine", lambda: None)
 
     def answer(self, name: str, payload: Payload, job: Job, tries: int) -> Answer:
-        _, job_id, *numbers = name.split(".")
-        window, index = (int(number) for number in numbers[0].split("-")) if numbers else (None, None)
-        self._ledger.begin([Work(stage="infer", job=job_id, window=window, index=index)])
+        self._ledger.begin([work_named(name)])
         self._generate()
         return super().answer(name, payload, job, tries)
 
