@@ -1,4 +1,4 @@
-"""The infer worker: one engine, one batcher, and threads that each carry one segment.
+"""The infer worker: one engine, one batcher, and threads that each carry one message.
 
 Fetching and storing overlap with the engine; each message succeeds or fails for itself. The threads pool has no
 limits of its own, so a watchdog ends the process when the engine hangs or its GPU fails: the supervisor starts it anew,
@@ -28,6 +28,7 @@ from pipeline.stewarding.progress import ENGINE_MS
 from workers.app import work_of, worker_app
 from workers.leaving import LEAVE_SECONDS, when_told_to_stop
 from workers.prepare import worker_arguments
+from workers.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +57,18 @@ def run(settings: Settings) -> None:
     serving = Serving(engine, before=count_tries, on_lost=end_process, elsewhere=QueueDepth(settings))
     origin = serving.start()
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
+    threads = settings.workers.infer_threads or BATCHES_HELD * engine.capabilities.max_batch
+    room = Room(threads)
     answerer = EngineAnswerer(serving, gate(settings.speech), asked_engine(settings.engine))
 
     def infer_task(
         job: str, window: int | None = None, index: int | None = None, last: int | None = None, urgent: bool = False
     ) -> None:
         work = work_of("infer", job, window, index, last, urgent=urgent)
-        attempt(work, ports, partial(infer, work, ports, answerer), count=False)
+        with room.taken(len(work.each)):
+            attempt(work, ports, partial(infer, work, ports, answerer), count=False)
 
     app.task(name="infer")(infer_task)
-    threads = settings.workers.infer_threads or BATCHES_HELD * engine.capabilities.max_batch
     busy = BusyTime(serving, ports.ledger)
     when_told_to_stop(settings.workers.grace_seconds, at_first=serving.drain, at_last=serving.abandon)
     try:
