@@ -15,9 +15,10 @@ import pytest
 from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
+from PIL import Image
 
 from pipeline.services import SeaweedFS, Valkey
-from pipeline.settings import S3, Redis
+from pipeline.settings import S3, Limits, Redis
 from pipeline.store import DirectoryStore, ObjectStore, S3Store, open_store
 from tests.s3_proxy import S3Proxy, serving
 
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder in MARKED_FOLDERS:
             if TESTS / folder in item.path.parents:
                 item.add_marker(folder)
+
+
+@pytest.fixture(autouse=True)
+def _usual_limit_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one for the whole process, and tests of pictures leave theirs behind."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Limits().pixels)
 
 
 @pytest.fixture(scope="session")

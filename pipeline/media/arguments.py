@@ -13,6 +13,7 @@ import ffmpeg
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
+from pipeline.media.sound.placing import PLACE, WRITTEN
 from pipeline.media.video.filters import Filter
 
 #: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
@@ -22,8 +23,10 @@ RESAMPLERS: dict[str, dict[str, Any]] = {
 }
 
 #: Of resampled sound that ffmpeg handles at once. What it holds is lost where the sound of a file changes its rate or
-#: its channels: no more than 0.128 s.
+#: its channels: no more than 0.128 s, which are silence then.
 _FRAME_SAMPLES = 2048
+_BROKEN_SAMPLES = 16  # by which the times of sound that follows on may be off: clocks may tick in milliseconds
+_ERROR = 16  # the level of what ffmpeg is told to say, and above
 
 #: Formats whose clock ffmpeg starts at the first stream *in use*: video must be read along, or late sound comes early.
 _CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
@@ -81,8 +84,7 @@ def safety(demuxer: str) -> dict[str, str]:
 def decode(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Sound) -> list[str]:
     """Sound from `start` for `length` seconds as s16le, 16 kHz, channels interleaved, on standard output.
 
-    The first sample is that of `start`: silence stands for missing sound. This takes two filters: soxr garbles the
-    sound after a hole when it is asked to fill the hole itself.
+    Where it begins, counted from `start`, is told on standard error, for `Placing` to read.
     """
     # Even a seek to 0 loses the first frame of an mp4, whose time stamp lies before 0.
     seek = {"ss": f"{start:.3f}"} if start > 0 else {}
@@ -97,22 +99,40 @@ def decode(binary: Path, path: Path, demuxer: str, start: float, length: float, 
 
 
 def _heard(media: Any, asked: Sound, target: str, start: float | None = None) -> Any:
-    """The output with the sound of an input. `start`: where it begins, if not where the input does."""
+    """The output with the sound of an input. `start`: where its clock begins, if not where that of the input does.
+
+    Silence stands for holes in it. This takes two filters: soxr garbles the sound after a hole when it is asked to fill
+    the hole itself. They are set up anew where the sound changes, and must not fill what was before that once more:
+    only what they have seen both ends of is theirs, the rest is `Placing`.
+    """
     sound = media[f"a:{asked.stream}"]
     if start is not None:
         sound = sound.filter("asetpts", f"PTS-{start:.6f}/TB")
-    filled = {"async": 1, "first_pts": 0}
     if asked.channels == 1:
         # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
-        sound = sound.filter("aresample", **filled, rematrix_maxval=1)
+        sound = sound.filter("aresample", **{"async": 1}, rematrix_maxval=1)
         sound = sound.filter("aformat", sample_fmts="fltp", channel_layouts="mono")
     else:
-        sound = sound.filter("aresample", **filled)
+        sound = sound.filter("aresample", **{"async": 1})
     sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[asked.resampler])
     # ffmpeg hands each frame, 26 ms of sound, from thread to thread: after this there are few of them.
     sound = sound.filter("asetnsamples", n=_FRAME_SAMPLES, p=0)
     # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
-    return sound.output(target, format="s16le", ac=asked.channels, flush_packets=0)
+    told = {"bsf:a": f"noise=drop='{row_notes(2 * asked.channels)}'"}
+    return sound.output(target, format="s16le", ac=asked.channels, flush_packets=0, **told)
+
+
+def row_notes(sample_bytes: int) -> str:
+    """An expression, evaluated for each packet of sound and always 0, that prints a note where a row of them begins.
+
+    The note is how much was written before, and where the row belongs, both in bytes.
+    """
+    # Numbers are doubles: beyond that, which is a year, they would lose what tells them apart.
+    place = f"clip(round(pts*tb*{SAMPLE_RATE})*{sample_bytes},-1e12,1e12)"
+    written, expected, is_told = "ld(0)", "ld(1)", "ld(2)"
+    follows = f"{is_told}*lt(abs({place}-{expected}),{_BROKEN_SAMPLES * sample_bytes})"
+    note = f"print({written}+{WRITTEN},{_ERROR});print({place}+{PLACE},{_ERROR});st(1,{place})"
+    return f"if({follows},0,{note});st(2,1);st(0,{written}+size);st(1,{expected}+size);0"
 
 
 def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Frames) -> list[str]:

@@ -9,7 +9,7 @@ names stand for them in its argument list.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,9 @@ from pipeline.media import arguments
 from pipeline.media.sandbox.enclosure import Sandbox
 from pipeline.media.sandbox.process import Process, Sink, judge
 from pipeline.settings import Limits, Settings
+
+#: Is given each line of error output, without its end, before what was written after it; returns what to keep of it.
+Heed = Callable[[bytes], bytes]
 
 _STDERR_BYTES = 1 << 16  # of error output kept
 _INSTALL = "install ffmpeg and ffprobe (8.1.3 or later), or `pip install reelmill[local]`, which brings both"
@@ -74,11 +77,12 @@ class Ffmpeg:
         max_bytes: int,
         ending: Ending,
         others: Mapping[str, Sink] | None = None,
+        heed: Heed | None = None,
     ) -> Iterator[bytes]:
         """Output of a process, chunk by chunk; the exit code and error output are in `ending` afterwards.
 
         `others` are handed what the process writes to the descriptors that these names stand for in `argv`, as it
-        comes; what they raise is raised.
+        comes; what they raise is raised. `heed` reads the errors along.
 
         Raises ResourceError when it hits a limit on memory or time, PermanentError when it crashes or writes more
         than `max_bytes` or the limit on that, TransientError when its sandbox cannot be set up, WorldError when it
@@ -88,7 +92,7 @@ class Ffmpeg:
         arguments.check(list(argv))
         others = {} if others is None else others
         process, pipes = self._start(argv, list(others))
-        tail = _Tail()
+        tail = _Tail(heed)
         sinks: dict[IO[bytes], Sink] = {process.stderr: tail.add, **dict(zip(pipes, others.values(), strict=True))}
         try:
             yield from process.read(sinks, max_bytes)
@@ -121,17 +125,23 @@ class Ffmpeg:
 
 
 class _Tail:
-    """The last bytes of a stream that may be endless."""
+    """The last bytes of a stream that may be endless, as may be a line of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, heed: Heed | None) -> None:
+        self._heed = heed
+        self._line = b""
         self._bytes = bytearray()
 
     def add(self, data: bytes) -> None:
+        if self._heed is not None:
+            *lines, self._line = (self._line + data).split(b"\n")
+            self._line = self._line[-_STDERR_BYTES:]
+            data = b"".join(kept + b"\n" for line in lines if (kept := self._heed(line)))
         self._bytes += data
         del self._bytes[:-_STDERR_BYTES]
 
     def text(self) -> str:
-        return self._bytes.decode("utf-8", "replace").strip()
+        return (self._bytes + self._line).decode("utf-8", "replace").strip()
 
 
 def _find(name: str, chosen: Path | None, package: str) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 from pipeline.errors import PermanentError, PipelineError, WorldError
 from pipeline.job import SAMPLE_RATE
 from pipeline.media import arguments, versions
-from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.ffmpeg import Ending, Ffmpeg
+from pipeline.media.sound.placing import Placing
 
 _RATE = 44_100  # Hz, of the test sound
 _PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{target}\n#EXT-X-ENDLIST\n"
@@ -29,8 +30,9 @@ def resampler(ffmpeg: Ffmpeg) -> str:
         evidence = ""
         for name in arguments.RESAMPLERS:
             argv = arguments.decode(ffmpeg.ffmpeg, sound, "wav", 0.0, 1.0, asked=arguments.Sound(resampler=name))
-            pcm, ending = ffmpeg.run(argv, _MAX_BYTES)
-            if len(pcm) == 2 * SAMPLE_RATE:
+            ending, placing = Ending(), Placing()
+            written = ffmpeg.stream(argv, _MAX_BYTES, ending, heed=placing.heed)
+            if sum(len(pcm) for chunk in written for pcm in placing.put(chunk)) == 2 * SAMPLE_RATE:
                 return name
             evidence = ending.stderr
     raise WorldError(f"{ffmpeg.ffmpeg} cannot decode a second of sound: {evidence}")

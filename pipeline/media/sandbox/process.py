@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from selectors import EVENT_READ, DefaultSelector
+from selectors import EVENT_READ, BaseSelector, DefaultSelector, SelectorKey
 from typing import IO
 
 from pipeline.errors import PermanentError, ResourceError, TransientError
@@ -69,6 +69,8 @@ class Process:
     def read(self, sinks: Mapping[IO[bytes], Sink], max_bytes: int) -> Iterator[bytes]:
         """Standard output until the process closes all pipes; what comes through the others goes to their sinks.
 
+        What it says on standard error before it writes something is handed over before that.
+
         Raises ResourceError at the deadline, PermanentError when more than `max_bytes` come or may come.
         """
         count, deadline = 0, time.monotonic() + self._limits.process_seconds
@@ -79,8 +81,7 @@ class Process:
                 ready = selector.select(max(0.0, deadline - time.monotonic()))
                 if not ready:
                     raise too_slow(self._limits)
-                for key, _ in ready:
-                    data = os.read(key.fd, _CHUNK)
+                for key, data in self._taken(selector, [key for key, _ in ready]):
                     if not data:
                         selector.unregister(key.fileobj)
                         continue
@@ -92,6 +93,16 @@ class Process:
                     if count > max_bytes:
                         raise PermanentError("the file holds more than it may", f"over {max_bytes} bytes came")
                     yield data
+
+    def _taken(self, selector: BaseSelector, ready: Sequence[SelectorKey]) -> list[tuple[SelectorKey, bytes]]:
+        """What there is to read, errors first.
+
+        They are read last: those that are older than the rest are there by then, and a pipe holds no more of them than
+        is read at once.
+        """
+        taken = [(key, os.read(key.fd, _CHUNK)) for key in ready if key.fileobj is not self.stderr]
+        errors = [key for key, _ in selector.select(0) if key.fileobj is self.stderr]
+        return [(key, os.read(key.fd, _CHUNK)) for key in errors] + taken
 
     def wait(self) -> int:
         """The exit code; a negative one is the signal that killed the program.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline.errors import PermanentError
 from pipeline.media.arguments import Sound
 from pipeline.media.ffmpeg import Ending
+from pipeline.media.sound.placing import Placing
 
 _IN_MEMORY = 32_000_000  # bytes, a quarter of an hour of sound; what is more lies on disk
 _CHUNK = 1 << 16  # bytes read at once
@@ -60,16 +61,22 @@ class Along:
 
     def __init__(self) -> None:
         self.wanted: Wanted | None = None
+        self._placing = Placing()
         self._spool = Spool()
         self._received = 0
         self._ending: Ending | None = None
 
+    def heed(self, line: bytes) -> bytes:
+        """Read what the process says about the sound; returns what it says otherwise."""
+        return self._placing.heed(line)
+
     def put(self, data: bytes) -> None:
         """Keep what the process wrote. Raises PermanentError when that is more than it was asked for."""
-        self._received += len(data)
-        if self.wanted is None or self._received > self.wanted.most:
-            raise PermanentError("the file holds more than it may", f"{self._received} bytes of sound came")
-        self._spool.put(data)
+        for placed in self._placing.put(data):
+            self._received += len(placed)
+            if self.wanted is None or self._received > self.wanted.most:
+                raise PermanentError("the file holds more than it may", f"{self._received} bytes of sound came")
+            self._spool.put(placed)
 
     def close(self, ending: Ending) -> None:
         """Nothing more will come: the process has ended."""

@@ -9,6 +9,7 @@ from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.selftest import resampler
 from pipeline.media.sound.along import Along, Wanted
+from pipeline.media.sound.placing import Placing
 
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 # Decoders need some sound before the first good sample and resamplers some after the last.
@@ -74,10 +75,17 @@ class Pcm:
 
     def _chunks(self) -> Iterator[bytes]:
         if self._along is not None:
-            return self._along.chunks(self.ending)
+            yield from self._along.chunks(self.ending)
+            return
         binary, demuxer = self._ffmpeg.ffmpeg, self._info.demuxer
         argv = arguments.decode(binary, self._path, demuxer, self._begins, self._total, asked=self._asked())
-        return self._ffmpeg.stream(argv, self._most, self.ending)
+        placing = Placing()
+        for chunk in self._ffmpeg.stream(argv, self._most, self.ending, heed=placing.heed):
+            # What lies behind the end is read, for the process to end well; silence in front of it would be endless.
+            for placed in placing.put(chunk):
+                yield placed
+                if self.num_bytes == self._wanted:
+                    break
 
     def _asked(self) -> arguments.Sound:
         assert self._info.audio is not None, "who asks for sound has looked whether there is any"

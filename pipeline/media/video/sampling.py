@@ -138,10 +138,10 @@ class Sampling:
             film.ffmpeg.ffmpeg, film.path, film.info.demuxer, start, length, asked=self._asked(first_cell)
         )
         most = min(self._most or int(length * film.choice.rate) + _SPARE_FRAMES, 10**9)
-        others = {arguments.NOTES: self._note}
+        others, heed = {arguments.NOTES: self._note}, None
         if self._along is not None:
-            others[arguments.ASIDE] = self._along.put
-        yield from film.ffmpeg.stream(argv, most * frame_bytes, self.ending, others)
+            others[arguments.ASIDE], heed = self._along.put, self._along.heed
+        yield from film.ffmpeg.stream(argv, most * frame_bytes, self.ending, others, heed)
         if self._along is not None:
             self._along.close(self.ending)
         yield b""

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from pipeline.errors import WorldError
 from pipeline.job import MediaInfo, Window
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.sound.audio import SpeechClip, WindowCut
-from pipeline.settings import Limits, Settings
+from pipeline.settings import Settings
 from tests.conftest import unavailable
 from tests.integration.media.films import make
 from tests.media_samples import beeps, noise_bursts, write_wav
@@ -33,12 +32,6 @@ def beeping(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """100 s of WAV with noise bursts and gaps like speech."""
     return write_wav(tmp_path_factory.mktemp("media") / "talking", noise_bursts(100))
-
-
-@pytest.fixture(autouse=True)
-def _usual_limit_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one for the whole process, and tests of pictures leave theirs behind."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Limits().pixels)
 
 
 @pytest.fixture(scope="session")
