@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ SEGMENT_CHARACTERS = 8_000
 LONG_JOBS, LONG_SEGMENTS = 40, 50
 SHORT_JOBS = 1_000
 OPTIONS = Options(to="de")
+ROLES = ("steward", "prepare", "infer")
 
 
 class CountingSeaweedFS(SeaweedFS):
@@ -79,7 +80,7 @@ class Seen:
 class Mill:
     """The services and the workers of a small fleet, each with its counters."""
 
-    def __init__(self, folder: Path, infer_workers: int, prepare_processes: int) -> None:
+    def __init__(self, folder: Path, roles: Sequence[str], prepare_processes: int) -> None:
         self.valkey, self.seaweedfs = Valkey(folder), CountingSeaweedFS(folder)
         self.valkey.start()
         self.seaweedfs.start()
@@ -93,7 +94,6 @@ class Mill:
             speech=Speech(gate="none"),
         )
         self.store: S3Store = open_store(self.settings.s3)
-        roles = ["steward", "prepare", *["infer"] * infer_workers]
         self.workers = [Worker(role, self.settings, folder / "logs") for role in roles]
         for worker in self.workers:
             worker.start()
@@ -131,9 +131,9 @@ class Mill:
 
 
 @contextmanager
-def mill(infer_workers: int = 1, prepare_processes: int = 1) -> Iterator[Mill]:
+def mill(roles: Sequence[str] = ROLES, prepare_processes: int = 1) -> Iterator[Mill]:
     with tempfile.TemporaryDirectory(prefix="reelmill-queue-") as folder:
-        running = Mill(Path(folder), infer_workers, prepare_processes)
+        running = Mill(Path(folder), roles, prepare_processes)
         try:
             yield running
         finally:
@@ -214,7 +214,7 @@ def main() -> None:
     infer_workers = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     scale = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     console = Console()
-    with tempfile.TemporaryDirectory() as texts, mill(infer_workers) as running:
+    with tempfile.TemporaryDirectory() as texts, mill([*ROLES, *["infer"] * (infer_workers - 1)]) as running:
         folder = Path(texts)
         measure(running, "warm", short_texts(20), folder)
         long = measure(running, "long", long_texts(round(scale * LONG_JOBS)), folder)

@@ -185,6 +185,19 @@ class Bench:
         found = self.client.list_objects(self._s3.bucket, prefix="jobs/", recursive=True)
         return sum(str(item.object_name).endswith("/result.json") for item in found)
 
+    def answered(self) -> set[str]:
+        """The requests whose answers are in the bucket, as the engine knows them: of jobs and of single segments."""
+        found = self.client.list_objects(self._s3.bucket, prefix="jobs/", recursive=True)
+        parts = [str(item.object_name).split("/") for item in found]
+        whole = {f"infer.{job}" for _, job, *rest in parts if rest == ["result.json"]}
+        return whole | {
+            f"infer.{job}.{window}-{index}"
+            for _, job, *rest in parts
+            if rest[0] == "answers"
+            for window, first, *last in [[int(number) for number in rest[1].removesuffix(".json").split("-")]]
+            for index in range(first, (last or [first])[0] + 1)
+        }
+
     def await_busy(self) -> None:
         """Wait until some jobs have ended and more are open, if there is anything to do."""
         deadline = time.monotonic() + BUSY_SECONDS
