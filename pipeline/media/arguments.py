@@ -43,6 +43,7 @@ class Sound:
     resampler: str  #: one of RESAMPLERS
     has_video: bool = False  #: whether the file has a video, too
     channels: int = 1  #: 1: all mixed, at a gain that cannot clip; else as many as the stream has
+    lost: float = 0.0  #: seconds of it that are thrown away, after the place where decoding begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,8 @@ def _heard(media: Any, asked: Sound, target: str, start: float | None = None) ->
     sound = media[f"a:{asked.stream}"]
     if start is not None:
         sound = sound.filter("asetpts", f"PTS-{start:.6f}/TB")
+    if asked.lost > 0:
+        sound = sound.filter("atrim", start=f"{asked.lost:.3f}")
     if asked.channels == 1:
         # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
         sound = sound.filter("aresample", **{"async": 1}, rematrix_maxval=1)

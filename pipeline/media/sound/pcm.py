@@ -14,6 +14,9 @@ from pipeline.media.sound.placing import Placing
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 # Decoders need some sound before the first good sample and resamplers some after the last.
 _AROUND = 0.1  # seconds
+#: Behind a place that was sought, in which decoders lose what they please. Sound begins behind it, so that it begins on
+#: a sample of the result wherever a window starts, and the same samples come of it.
+_LOST = 0.2  # seconds
 _SPARE_BYTES = 2 * BYTES_PER_SECOND  # that ffmpeg may write beyond what it was asked for
 
 
@@ -46,10 +49,10 @@ class Pcm:
         self.num_bytes = 0  #: yielded so far
         self.ending = Ending()
         self.resampler = resampler(ffmpeg)
-        lead = min(start, _AROUND)
+        lead = min(start, _AROUND + _LOST)
         total = lead + self._length + _AROUND
         wanted, skip, most = (channels * _num_bytes(time) for time in (self._length, lead, total))
-        self._begins, self._total = start - lead, total
+        self._begins, self._total, self._lost = start - lead, total, max(0.0, lead - _AROUND)
         self._wanted, self._skip, self._most = wanted, skip, most + channels * _SPARE_BYTES
         if along is not None:
             along.wanted = Wanted(self._begins, self._asked(), self._most)
@@ -94,6 +97,7 @@ class Pcm:
             resampler=self.resampler,
             has_video=self._info.video is not None,
             channels=self._channels,
+            lost=self._lost,
         )
 
 

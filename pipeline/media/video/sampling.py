@@ -115,12 +115,15 @@ class Sampling:
     def __iter__(self) -> Generator[Sample, None, None]:
         width, height = self._size
         num_bytes = 3 * width * height
-        held = bytearray()
+        held, last_cell = bytearray(), -1
         for chunk in self._chunks(num_bytes):
             held += chunk
             while len(held) >= num_bytes and self._times:
                 time, duration = self._times.popleft()
-                if self._stretch.start <= time / _MICROSECONDS < self._stretch.end:
+                # Where picture or sound change their form, ffmpeg begins to choose anew, in the middle of a cell.
+                cell = self._film.cell(time / _MICROSECONDS)
+                if self._stretch.start <= time / _MICROSECONDS < self._stretch.end and cell > last_cell:
+                    last_cell = cell
                     image = Image.frombytes("RGB", self._size, memoryview(held)[:num_bytes])
                     yield Sample(time / _MICROSECONDS, (time + duration) / _MICROSECONDS, image)
                 del held[:num_bytes]

@@ -166,6 +166,7 @@ def test_what_is_kept_lies_on_disk_when_it_is_much(tmp_path: Path, monkeypatch: 
 def test_more_sound_than_was_asked_for_is_an_error_and_reading_too_early_is_a_bug() -> None:
     along = Along()
     along.wanted = Wanted(0.0, Sound(resampler="soxr"), 10)
+    assert [along.heed(line) for line in (b"0.140625", b"0.859375", b"words")] == [b"", b"", b"words"]
     along.put(b"12345")
     assert not along.holds(6)
     with pytest.raises(RuntimeError, match="before the process has written it"):
