@@ -169,7 +169,9 @@ class Daemon:
         """Start in a session of its own, so that Ctrl-C reaches only the supervisor, which stops things in order."""
         command = bound_to_parent(command)
         # A bare environment: the user's AWS_* and WEED_* variables would add identities and change the server.
-        environment = {"PATH": os.defpath, "HOME": str(self._dir), "GOMEMLIMIT": "256MiB", "GOGC": "50"}
+        # The Go program is held to some memory; to less than this, and it spends most of its time on finding it
+        # (SeaweedFS 4.48, for a GET of 130 kB: 2.4 ms of CPU, and 7.6 ms at 256 MiB).
+        environment = {"PATH": os.defpath, "HOME": str(self._dir), "GOMEMLIMIT": "400MiB"}
         self._log.touch(mode=0o600)
         with self._log.open("ab") as log:
             self._log_start = log.tell()
