@@ -27,6 +27,8 @@ RESAMPLERS: dict[str, dict[str, Any]] = {
 _FRAME_SAMPLES = 2048
 _BROKEN_SAMPLES = 16  # by which the times of sound that follows on may be off: clocks may tick in milliseconds
 _ERROR = 16  # the level of what ffmpeg is told to say, and above
+#: Of filters: by default there are as many as cores, and each takes address space.
+_ONE_THREAD = ("-filter_threads", "1", "-filter_complex_threads", "1")
 
 #: Formats whose clock ffmpeg starts at the first stream *in use*: video must be read along, or late sound comes early.
 _CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
@@ -94,35 +96,36 @@ def decode(binary: Path, path: Path, demuxer: str, start: float, length: float, 
     if asked.has_video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
-    # One filter thread: by default there are as many as cores, and each takes address space.
-    command = command.global_args("-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
+    command = command.global_args("-nostdin", "-hide_banner", "-v", "error", *_ONE_THREAD)
     return _strings(command.compile(cmd=str(binary)))
 
 
-def _heard(media: Any, asked: Sound, target: str, start: float | None = None) -> Any:
-    """The output with the sound of an input. `start`: where its clock begins, if not where that of the input does.
+def _heard(media: Any, asked: Sound, target: str, stretch: tuple[float, float] | None = None) -> Any:
+    """The output with the sound of an input. `stretch`: where its clock begins and it ends, if not as the input does.
 
     Silence stands for holes in it. This takes two filters: soxr garbles the sound after a hole when it is asked to fill
     the hole itself. They are set up anew where the sound changes, and must not fill what was before that once more:
     only what they have seen both ends of is theirs, the rest is `Placing`.
     """
-    sound = media[f"a:{asked.stream}"]
-    if start is not None:
-        sound = sound.filter("asetpts", f"PTS-{start:.6f}/TB")
+    options = {"ac": asked.channels, "bsf:a": f"noise=drop='{row_notes(2 * asked.channels)}'"}
+    steps: list[str] = []
+    if stretch is not None:
+        steps.append(f"asetpts=PTS-{stretch[0]:.6f}/TB")
+        options["t"] = f"{stretch[1] - stretch[0]:.3f}"
     if asked.lost > 0:
-        sound = sound.filter("atrim", start=f"{asked.lost:.3f}")
+        steps.append(f"atrim=start={asked.lost:.3f}")
     if asked.channels == 1:
         # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
-        sound = sound.filter("aresample", **{"async": 1}, rematrix_maxval=1)
-        sound = sound.filter("aformat", sample_fmts="fltp", channel_layouts="mono")
+        steps += ["aresample=async=1:rematrix_maxval=1", "aformat=sample_fmts=fltp:channel_layouts=mono"]
     else:
-        sound = sound.filter("aresample", **{"async": 1})
-    sound = sound.filter("aresample", SAMPLE_RATE, **RESAMPLERS[asked.resampler])
-    # ffmpeg hands each frame, 26 ms of sound, from thread to thread: after this there are few of them.
-    sound = sound.filter("asetnsamples", n=_FRAME_SAMPLES, p=0)
-    # Written in blocks, not frame by frame: that saves a wake-up of this process for each frame.
-    told = {"bsf:a": f"noise=drop='{row_notes(2 * asked.channels)}'"}
-    return sound.output(target, format="s16le", ac=asked.channels, flush_packets=0, **told)
+        steps.append("aresample=async=1")
+    resampler = "".join(f":{name}={value}" for name, value in RESAMPLERS[asked.resampler].items())
+    # ffmpeg hands each frame, 26 ms of sound, from thread to thread: behind the last filter there are few of them.
+    steps += [f"aresample={SAMPLE_RATE}{resampler}", f"asetnsamples=n={_FRAME_SAMPLES}:p=0"]
+    # Not among the filters of the picture, which are set up anew all together. Written in blocks, not frame by frame:
+    # that saves a wake-up of this process for each frame.
+    sound = media[f"a:{asked.stream}"]
+    return sound.output(target, format="s16le", af=",".join(steps), flush_packets=0, **options)
 
 
 def row_notes(sample_bytes: int) -> str:
@@ -156,7 +159,10 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
     shown, timed = (picked.split()[number] for number in (0, 1))
     for step in asked.filters:
         shown = shown.filter(step.name, *step.positional, **step.named)
-    passed: dict[str, Any] = {"fps_mode": "passthrough"} | ({} if asked.most is None else {"frames:v": asked.most})
+    # The end is told to each output, too: that of the input is counted anew where filters are set up anew.
+    end = asked.origin + start + length
+    passed: dict[str, Any] = {"fps_mode": "passthrough", "t": f"{end:.3f}"}
+    passed |= {} if asked.most is None else {"frames:v": asked.most}
     outputs = [
         shown.output("pipe:1", format="rawvideo", pix_fmt="rgb24", flush_packets=1, **passed),
         # The clock of an output is that of the frame rate unless it is told otherwise, which rounds the times.
@@ -165,11 +171,11 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
         ),
     ]
     if asked.heard is not None:
-        outputs.append(_heard(media, asked.heard, ASIDE, asked.heard_from))
+        outputs.append(_heard(media, asked.heard, ASIDE, (asked.heard_from, end)))
     elif asked.sound is not None and demuxer in _CLOCK_OF_STREAMS_IN_USE:
         outputs.append(media[f"a:{asked.sound}"].output("-", format="null", acodec="copy"))
     command = ffmpeg.merge_outputs(*outputs)
-    command = command.global_args("-copyts", "-nostdin", "-hide_banner", "-v", "error", "-filter_complex_threads", "1")
+    command = command.global_args("-copyts", "-nostdin", "-hide_banner", "-v", "error", *_ONE_THREAD)
     return _strings(command.compile(cmd=str(binary)))
 
 

@@ -1,8 +1,8 @@
 """Sound put where it belongs in time: silence for what is missing, and nothing twice. Pure.
 
 What ffmpeg writes are samples in a row, without their times. A row breaks off where the sound of a file changes its
-rate or its channels, or the picture beside it its size: ffmpeg sets up its filters anew and throws away what was in
-them. It is asked to tell on standard error where each row begins (`arguments.row_notes`).
+rate or its channels: ffmpeg sets up its filters anew and throws away what was in them. It is asked to tell on standard
+error where each row begins (`arguments.row_notes`).
 """
 
 import math
