@@ -15,15 +15,24 @@ from pipeline.errors import PermanentError, TransientError
 
 _LOCK = ".lock"
 _PART = ".part"
+MAX_FILES = 10_000
+_LOOKS = 100  # for each time that all of the cache is fetched anew
 _FETCHES = 2  # a damaged transfer is tried once more
 
 
 class MediaCache:
-    """Keeps what was fetched until more than `max_bytes` lie in `directory`; the longest unused goes first."""
+    """Keeps what was fetched until more than `max_bytes`, or than so many files, lie in `directory`.
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
+    The longest unused goes first. Looking through all of it takes time, so a process does so once for each hundredth of
+    that which it fetches; this much is kept free for it.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int, max_files: int = MAX_FILES) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._bytes_until_look = 0
+        self._files_until_look = 0
 
     @contextmanager
     def hold(self, sha256: str, size: int, fetch: Callable[[Path], None], *, is_content: bool = True) -> Iterator[Path]:
@@ -69,13 +78,22 @@ class MediaCache:
 
     def _make_room(self, size: int) -> None:
         """Remove what was unused for longest until `size` more bytes fit; what is in use stays."""
+        self._bytes_until_look -= size
+        self._files_until_look -= 1
+        if min(self._bytes_until_look, self._files_until_look) < 0:
+            self._bytes_until_look, self._files_until_look = self._max_bytes // _LOOKS, self._max_files // _LOOKS
+            self._clear(size + self._bytes_until_look, 1 + self._files_until_look)
+
+    def _clear(self, num_bytes: int, num_files: int) -> None:
         files = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._files())
-        total = size + sum(file_size for _, file_size, _ in files)
-        for _, file_size, path in files:
-            if total <= self._max_bytes:
+        num_bytes += sum(size for _, size, _ in files)
+        num_files += len(files)
+        for _, size, path in files:
+            if num_bytes <= self._max_bytes and num_files <= self._max_files:
                 return
             if self._remove(path):
-                total -= file_size
+                num_bytes -= size
+                num_files -= 1
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self._directory.iterdir():

@@ -18,6 +18,7 @@ _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’»)\]}]*\s+|[。．！？]
 _SPACE = re.compile(r"\s+")
 #: Best first. The last place of a kind counts, if it is not so early that the piece would be less than half full.
 _ENDS = (_PARAGRAPH_END, _SENTENCE_END, _SPACE)
+_FIRST_STRETCH = 256  # characters
 _JOINERS = "\u200d\ufe0e\ufe0f"  # they belong to the character before them, and to the one behind
 
 
@@ -63,11 +64,23 @@ def _end(text: str, start: int, longest: int) -> int:
     if len(text) <= latest:
         return len(text)
     for pattern in _ENDS:
-        ends = (found.end() for found in pattern.finditer(text, start + longest // 2, latest))
-        whole = [end for end in ends if not _belongs_together(text[end - 1], text[end])]
-        if whole:
-            return whole[-1]
+        end = _last(pattern, text, start + longest // 2, latest)
+        if end is not None:
+            return end
     return _between_characters(text, start, latest)
+
+
+def _last(pattern: re.Pattern[str], text: str, earliest: int, latest: int) -> int | None:
+    """Where the last match ends that divides no character. It is mostly near, so a short stretch is looked at first."""
+    stretch = _FIRST_STRETCH
+    while True:
+        begin = max(earliest, latest - stretch)
+        for found in reversed(list(pattern.finditer(text, begin, latest))):
+            if not _belongs_together(text[found.end() - 1], text[found.end()]):
+                return found.end()
+        if begin == earliest:
+            return None
+        stretch *= 4
 
 
 def _between_characters(text: str, start: int, latest: int) -> int:

@@ -12,6 +12,7 @@ _PLAYLIST_LINE = re.compile(r"^\s*(#extm3u|#ext-x-|#extinf:|ffconcat version|\[p
 _PLAYLIST_START = re.compile(r"concat:|v=0\s*$|file\s+('[^\n]*'|\"[^\n]*\"|\S+)\s*$|<mpd|<asx|<smil", re.MULTILINE)
 _PLAYLIST_TAG = re.compile(r"<(mpd|asx|smil|playlist)\b")
 _MARKUP = re.compile(r"<[?!a-z]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")  # all but those that stand in texts
 _PAGES = ("%!ps", "%pdf", "{\\rtf")
 
 
@@ -42,5 +43,4 @@ def _text(head: bytes, name: str) -> str | None:
     text = head.decode(name, "ignore")
     if name == "utf-8" and len(text.encode()) < len(head) - 3:
         return None
-    has_control = any(ord(sign) < 32 and sign not in "\t\r\n\f" for sign in text)
-    return text if text and not has_control else None
+    return text if text and not _CONTROL.search(text) else None

@@ -6,6 +6,7 @@ The file gives `TASK`, an object of a class made from `Task`. A task knows no en
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Literal, cast
@@ -70,9 +71,10 @@ def check(name: str, options: Options) -> None:
     task.check(options)
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """Every task there is."""
-    return sorted(module.name for module in iter_modules(__path__))
+    return tuple(sorted(module.name for module in iter_modules(__path__)))
 
 
 def named(name: str) -> Task:

@@ -2,11 +2,13 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
+from tests.faults import proxies
 from tests.faults.proxies import TcpProxy
 
 QUICK = 0.2  # seconds in which a reply would be here
@@ -52,6 +54,16 @@ def reply(client: socket.socket, words: bytes, seconds: float = 5) -> bytes | No
 def test_everything_passes_unless_told_otherwise(proxy: TcpProxy) -> None:
     with connected(proxy) as client:
         assert reply(client, b"one") == b"one"
+
+
+def test_a_connection_that_is_silent_for_longer_than_connecting_may_take_stays(
+    proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxies, "CONNECT_SECONDS", QUICK / 2)
+    with connected(proxy) as client:
+        assert reply(client, b"one") == b"one"
+        time.sleep(2 * QUICK)
+        assert reply(client, b"two") == b"two"
 
 
 def test_what_was_held_back_arrives_when_the_stall_ends(proxy: TcpProxy) -> None:

@@ -148,3 +148,20 @@ def test_of_what_nobody_has_read_yet_the_size_alone_is_checked(tmp_path: Path) -
     for other, size, is_content in ((name, 6, False), ("f" * 64, 5, True)):
         with pytest.raises(PermanentError, match="damaged"), cache.hold(other, size, fetch, is_content=is_content):
             pass
+
+
+def test_very_many_small_files_are_too_many_and_looked_through_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    real = MediaCache._clear
+    monkeypatch.setattr(MediaCache, "_clear", lambda *asked: (looks.append(1), real(*asked)))
+    cache = MediaCache(tmp_path, 10**9, max_files=200)
+    for number in range(600):
+        remote = Remote(str(number).encode())
+        hold(cache, remote)
+        os.utime(tmp_path / remote.sha256, (number, number))
+        assert len(media_in(tmp_path)) <= 200
+    assert len(media_in(tmp_path)) >= 196
+    assert hashlib.sha256(b"599").hexdigest() in media_in(tmp_path)
+    assert len(looks) == 200

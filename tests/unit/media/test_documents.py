@@ -77,3 +77,13 @@ def test_a_text_that_will_not_do_is_refused_in_plain_words(data: bytes, reason: 
     path.write_bytes(data)
     with pytest.raises(PermanentError, match=reason):
         read(path, "utf-8", Limits(text_bytes=100))
+
+
+def test_the_last_end_counts_wherever_it_is() -> None:
+    """As if the whole second half of a piece were looked through from its beginning."""
+    for distance in (1, 100, 255, 256, 257, 258, 1_000, 1_023, 1_024, 1_025, 3_999):
+        for end in ("\n\n", ". ", " ", ".\n  ", "\n\n\n"):
+            text = "x" * (8_000 - distance) + end + "y" * 8_000
+            first = next(iter(pieces(text, 8_000)))
+            place = 8_000 - distance + len(end)
+            assert first.end == min(place, 8_000 if distance < len(end) else place), (distance, end)
