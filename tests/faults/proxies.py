@@ -104,6 +104,7 @@ class TcpProxy:
         except OSError:
             client.close()
             return
+        server.settimeout(None)  # how long connecting may take says nothing about how long a connection may be silent
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = Link(client, server)
