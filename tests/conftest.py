@@ -35,6 +35,8 @@ for name in [name for name in os.environ if name.upper().startswith("REELMILL_")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder. The longest go first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: (TESTS / "acceptance") not in item.path.parents)
     for item in items:
         for folder in MARKED_FOLDERS:
             if TESTS / folder in item.path.parents:

@@ -111,7 +111,7 @@ def accept(folder: Path, lines: int) -> tuple[float, Peaks]:
 def work_off(folder: Path, jobs: int) -> tuple[float, float, Ended, Peaks]:
     """Seconds until all was accepted and until all had ended."""
     texts = write_texts(folder / "texts", jobs)
-    with mill(prepare_processes=2) as running, Peaks(running).watched() as peaks:
+    with mill() as running, Peaks(running).watched() as peaks:
         began = time.monotonic()
         collection, accepting = submit(running, texts)
         ended = wait(running, collection)

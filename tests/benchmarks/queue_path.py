@@ -131,7 +131,7 @@ class Mill:
 
 
 @contextmanager
-def mill(roles: Sequence[str] = ROLES, prepare_processes: int = 1) -> Iterator[Mill]:
+def mill(roles: Sequence[str] = ROLES, prepare_processes: int = 2) -> Iterator[Mill]:
     with tempfile.TemporaryDirectory(prefix="reelmill-queue-") as folder:
         running = Mill(Path(folder), roles, prepare_processes)
         try:
