@@ -13,7 +13,7 @@ import ffmpeg
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
-from pipeline.media.sound.placing import PLACE, WRITTEN
+from pipeline.media.sound.placing import row_notes
 from pipeline.media.video.filters import Filter
 
 #: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
@@ -25,8 +25,6 @@ RESAMPLERS: dict[str, dict[str, Any]] = {
 #: Of resampled sound that ffmpeg handles at once. What it holds is lost where the sound of a file changes its rate or
 #: its channels: no more than 0.128 s, which are silence then.
 _FRAME_SAMPLES = 2048
-_BROKEN_SAMPLES = 16  # by which the times of sound that follows on may be off: clocks may tick in milliseconds
-_ERROR = 16  # the level of what ffmpeg is told to say, and above
 #: Of filters: by default there are as many as cores, and each takes address space.
 _ONE_THREAD = ("-filter_threads", "1", "-filter_complex_threads", "1")
 
@@ -45,6 +43,7 @@ class Sound:
     resampler: str  #: one of RESAMPLERS
     has_video: bool = False  #: whether the file has a video, too
     channels: int = 1  #: 1: all mixed, at a gain that cannot clip; else as many as the stream has
+    counts: bool = False  #: whether its times are told by counting its samples: those of the file are wrong
     lost: float = 0.0  #: seconds of it that are thrown away, after the place where decoding begins
 
 
@@ -101,44 +100,38 @@ def decode(binary: Path, path: Path, demuxer: str, start: float, length: float, 
 
 
 def _heard(media: Any, asked: Sound, target: str, stretch: tuple[float, float] | None = None) -> Any:
-    """The output with the sound of an input. `stretch`: where its clock begins and it ends, if not as the input does.
-
-    Silence stands for holes in it. This takes two filters: soxr garbles the sound after a hole when it is asked to fill
-    the hole itself. They are set up anew where the sound changes, and must not fill what was before that once more:
-    only what they have seen both ends of is theirs, the rest is `Placing`.
-    """
-    options = {"ac": asked.channels, "bsf:a": f"noise=drop='{row_notes(2 * asked.channels)}'"}
-    steps: list[str] = []
+    """The output with the sound of an input. `stretch`: where its clock begins and ends, if not as the input does."""
+    notes = row_notes(2 * asked.channels, is_one=asked.counts)
+    # Where rows overlap, times go back, which the output would complain of: it has no use for them.
+    options = {"ac": asked.channels, "bsf:a": f"noise=drop='{notes}',setts=ts=NOPTS"}
+    filters = _sound_filters(asked)
     if stretch is not None:
-        steps.append(f"asetpts=PTS-{stretch[0]:.6f}/TB")
-        options["t"] = f"{stretch[1] - stretch[0]:.3f}"
-    if asked.lost > 0:
-        steps.append(f"atrim=start={asked.lost:.3f}")
-    if asked.channels == 1:
-        # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
-        steps += ["aresample=async=1:rematrix_maxval=1", "aformat=sample_fmts=fltp:channel_layouts=mono"]
-    else:
-        steps.append("aresample=async=1")
-    resampler = "".join(f":{name}={value}" for name, value in RESAMPLERS[asked.resampler].items())
-    # ffmpeg hands each frame, 26 ms of sound, from thread to thread: behind the last filter there are few of them.
-    steps += [f"aresample={SAMPLE_RATE}{resampler}", f"asetnsamples=n={_FRAME_SAMPLES}:p=0"]
+        start, end = stretch
+        filters = [f"asetpts=PTS-{start:.6f}/TB", *filters]
+        options["t"] = f"{end - start:.3f}"
     # Not among the filters of the picture, which are set up anew all together. Written in blocks, not frame by frame:
     # that saves a wake-up of this process for each frame.
     sound = media[f"a:{asked.stream}"]
-    return sound.output(target, format="s16le", af=",".join(steps), flush_packets=0, **options)
+    return sound.output(target, format="s16le", af=",".join(filters), flush_packets=0, **options)
 
 
-def row_notes(sample_bytes: int) -> str:
-    """An expression, evaluated for each packet of sound and always 0, that prints a note where a row of them begins.
+def _sound_filters(asked: Sound) -> list[str]:
+    """What makes 16 kHz of a sound, with silence in its holes.
 
-    The note is how much was written before, and where the row belongs, both in bytes.
+    That takes two filters: soxr garbles the sound after a hole when it is asked to fill the hole itself. They are set
+    up anew where the sound changes, and must not fill what was before that once more: only a hole of which they have
+    seen both ends is theirs, the rest is for `Placing`.
     """
-    # Numbers are doubles: beyond that, which is a year, they would lose what tells them apart.
-    place = f"clip(round(pts*tb*{SAMPLE_RATE})*{sample_bytes},-1e12,1e12)"
-    written, expected, is_told = "ld(0)", "ld(1)", "ld(2)"
-    follows = f"{is_told}*lt(abs({place}-{expected}),{_BROKEN_SAMPLES * sample_bytes})"
-    note = f"print({written}+{WRITTEN},{_ERROR});print({place}+{PLACE},{_ERROR});st(1,{place})"
-    return f"if({follows},0,{note});st(2,1);st(0,{written}+size);st(1,{expected}+size);0"
+    filters = ["asetpts=N/SR/TB"] if asked.counts else []
+    filters += [f"atrim=start={asked.lost:.3f}"] if asked.lost > 0 else []
+    # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
+    mixed = ["aresample=async=1:rematrix_maxval=1", "aformat=sample_fmts=fltp:channel_layouts=mono"]
+    filters += mixed if asked.channels == 1 else ["aresample=async=1"]
+    # What filters hold at a change is lost. Where samples are counted, nothing tells how much: they must hold little.
+    resampler = RESAMPLERS["swr" if asked.counts else asked.resampler]
+    filters.append(f"aresample={SAMPLE_RATE}" + "".join(f":{name}={value}" for name, value in resampler.items()))
+    # ffmpeg hands each frame, 26 ms of sound, from thread to thread: behind the last filter there are few of them.
+    return filters if asked.counts else [*filters, f"asetnsamples=n={_FRAME_SAMPLES}:p=0"]
 
 
 def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Frames) -> list[str]:

@@ -8,6 +8,7 @@ from pipeline.job import MediaInfo, Window
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import estimated_length
+from pipeline.media.sound import adts
 from pipeline.media.sound.levels import FRAMES_PER_SECOND, levels, pause_frames, quietest, silences, threshold
 from pipeline.media.sound.packing import unvoiced
 from pipeline.media.sound.pcm import Pcm
@@ -36,6 +37,8 @@ def choose_windows(
     if info.demuxer in _WITHOUT_INDEX:
         window_seconds = max(window_seconds, length / _MAX_WITHOUT_INDEX)
     nominal = nominal_borders(length, window_seconds)
+    if nominal and info.demuxer == "aac" and adts.changes_rate(path):
+        return _between([])  # no place in it can be sought
     if info.audio is None:
         return _between([float(border) for border in nominal])
     return _between(_in_silences(path, info, nominal, ffmpeg, detect))

@@ -8,6 +8,7 @@ from pipeline.media import arguments
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.selftest import resampler
+from pipeline.media.sound import adts
 from pipeline.media.sound.along import Along, Wanted
 from pipeline.media.sound.placing import Placing
 
@@ -43,6 +44,8 @@ class Pcm:
         self._start = start
         # One second more than is allowed, so that sound beyond the limit is noticed.
         self._length = max(1.0, longest(info, ffmpeg.limits) + 1 - start) if length is None else length
+        # A file whose rate changes is one window.
+        self._counts = info.demuxer == "aac" and start == 0 and length is None and adts.changes_rate(path)
         self._ffmpeg = ffmpeg
         self._channels = channels
         self._along = along
@@ -97,6 +100,7 @@ class Pcm:
             resampler=self.resampler,
             has_video=self._info.video is not None,
             channels=self._channels,
+            counts=self._counts,
             lost=self._lost,
         )
 

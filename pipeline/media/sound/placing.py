@@ -2,7 +2,7 @@
 
 What ffmpeg writes are samples in a row, without their times. A row breaks off where the sound of a file changes its
 rate or its channels: ffmpeg sets up its filters anew and throws away what was in them. It is asked to tell on standard
-error where each row begins (`arguments.row_notes`).
+error where each row begins.
 """
 
 import math
@@ -11,11 +11,27 @@ from collections import deque
 from collections.abc import Iterator
 
 from pipeline.errors import WorldError
+from pipeline.job import SAMPLE_RATE
 
 #: Tell both numbers of a note from each other, and from all that ffmpeg says otherwise.
-WRITTEN, PLACE = 0.140625, 0.859375
+_WRITTEN, _PLACE = 0.140625, 0.859375
 _NOTE = re.compile(rb"(?:\[Eval @ \w+\] )?(-?\d+\.(?:140625|859375))$")
+_BROKEN_SAMPLES = 16  # by which the times of sound that follows on may be off: clocks may tick in milliseconds
+_ERROR = 16  # the level of what ffmpeg is told to say, and above
 _SILENCE = bytes(1 << 16)
+
+
+def row_notes(sample_bytes: int, *, is_one: bool = False) -> str:
+    """An expression, evaluated for each packet of sound and always 0, that prints a note where a row of them begins.
+
+    The note is how much was written before, and where the row belongs, both in bytes. `is_one`: all follows on.
+    """
+    # Numbers are doubles: beyond that, which is a year, they would lose what tells them apart.
+    place = f"clip(round(pts*tb*{SAMPLE_RATE})*{sample_bytes},-1e12,1e12)"
+    written, expected, is_told = "ld(0)", "ld(1)", "ld(2)"
+    follows = is_told if is_one else f"{is_told}*lt(abs({place}-{expected}),{_BROKEN_SAMPLES * sample_bytes})"
+    note = f"print({written}+{_WRITTEN},{_ERROR});print({place}+{_PLACE},{_ERROR});st(1,{place})"
+    return f"if({follows},0,{note});st(2,1);st(0,{written}+size);st(1,{expected}+size);0"
 
 
 class Placing:
@@ -39,7 +55,7 @@ class Placing:
             return line
         number = float(found[1])
         whole = math.floor(number)
-        if number - whole == WRITTEN:
+        if number - whole == _WRITTEN:
             self._written = whole
         else:
             self._rows.append((self._written, whole))

@@ -11,9 +11,11 @@ from pipeline.job import SAMPLE_RATE as RATE
 from pipeline.job import Window
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
+from pipeline.media.sound.adts import changes_rate
 from pipeline.media.sound.along import Along
 from pipeline.media.sound.audio import WindowCut, WindowSound
 from pipeline.media.video.frames import FrameCut
+from pipeline.media.windows import choose_windows
 from tests.integration.media.films import WHOLE, film
 from tests.integration.media.test_times import decoded, onsets
 from tests.media_samples import beeps, encode, write_wav
@@ -83,6 +85,37 @@ def test_a_window_hears_what_one_pass_hears(start: float, end: float | None, joi
     until = joined.end if end is None else end
     assert start + len(part) / RATE == pytest.approx(until, abs=0.05)
     assert onsets(part, start) == pytest.approx([time for time in joined.at if start < time < until], abs=0.05)
+
+
+@pytest.mark.parametrize("parts", [((), LOW), (LOW, ()), ((), LOW, MONO, LOW)])
+def test_raw_aac_whose_rate_changes_is_one_window_with_true_times(
+    parts: tuple[tuple[str, ...], ...], tmp_path: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ffmpeg's own clock runs at the rate of the first frame for ever."""
+    monkeypatch.setitem(JOINED, "rates.aac", list(parts))
+    joined = join("rates.aac", tmp_path, ffmpeg)
+    info = probe(joined.path, ffmpeg)
+    assert choose_windows(joined.path, info, 10, ffmpeg) == (WHOLE,)
+    whole = decoded(joined.path, ffmpeg)
+    assert onsets(whole) == pytest.approx(joined.at, abs=0.05)
+    assert len(whole) / RATE == pytest.approx(joined.end, abs=0.05)
+    clips = WindowCut(joined.path, info, WHOLE, 2.0, ffmpeg)
+    assert [clip.start for clip in clips] == pytest.approx(joined.at, abs=0.4)
+    assert clips.flags == ()
+
+
+def test_raw_aac_of_one_rate_is_cut_into_windows_whatever_lies_between_its_frames(
+    tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    joined = join("stereo-mono.aac", tmp_path, ffmpeg)
+    assert len(choose_windows(joined.path, probe(joined.path, ffmpeg), 10, ffmpeg)) > 1
+    whole = joined.path.read_bytes()
+    junk = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
+    joined.path.write_bytes(whole[:50_000] + junk + whole[50_000:])
+    assert not changes_rate(joined.path)
+    for content, expected in ((b"", False), (b"\xff\xf1" * 100, False), (b"\xff\xf1\x50\x80\x00\xe0\xfc" * 3, False)):
+        joined.path.write_bytes(content)
+        assert changes_rate(joined.path) is expected
 
 
 def test_the_sound_around_a_change_is_whole_but_for_an_eighth_of_a_second(tmp_path: Path, ffmpeg: Ffmpeg) -> None:

@@ -3,8 +3,7 @@ import itertools
 import pytest
 
 from pipeline.errors import WorldError
-from pipeline.media import arguments
-from pipeline.media.sound.placing import Placing
+from pipeline.media.sound.placing import Placing, row_notes
 
 
 def told(placing: Placing, written: int, place: int) -> None:
@@ -68,7 +67,7 @@ def test_an_ffmpeg_that_does_not_tell_the_times_is_not_used() -> None:
 
 
 def test_the_numbers_of_the_expression_are_those_that_are_read() -> None:
-    notes = arguments.row_notes(4)
+    notes = row_notes(4)
     assert "+0.140625,16)" in notes
     assert "+0.859375,16)" in notes
     assert notes.count("*4,") == notes.count("clip(")
