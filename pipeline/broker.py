@@ -76,8 +76,9 @@ def create_app(settings: Settings) -> Celery:
         task_publish_retry_policy={"max_retries": 3, "interval_max": 2},
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
-        # Prefork only: a child whose connection broke stops instead of doing work a second copy is already doing.
-        worker_cancel_long_running_tasks_on_connection_loss=True,
+        # Work goes on while its worker connects again: its lease keeps the second copy of its message from doing
+        # anything. Ended with each lost connection, it would start over each time, and use up its tries.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
         task_soft_time_limit=SOFT_LIMIT_SECONDS,
         task_time_limit=HARD_LIMIT_SECONDS,
         worker_max_tasks_per_child=200,

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 STILL_CONSUMING_SECONDS = 1.5
 #: For what was told to hand itself back, and for the process to end; then it is ended.
 LEAVE_SECONDS = 5.0
+#: Tells a pool process to hand back what it works on. SIGTERM is the pool's own, which takes that signal back in every
+#: process it starts, and sends it before SIGKILL to work that is over its limit: that was a try.
+HAND_BACK = signal.SIGUSR2
 
 
 def when_told_to_stop(grace_seconds: float, *, at_first: Callable[[], object], at_last: Callable[[], object]) -> None:
@@ -48,8 +51,8 @@ def when_told_to_stop(grace_seconds: float, *, at_first: Callable[[], object], a
     signals.worker_shutting_down.connect(lambda **_: told.put(None), weak=False)
 
 
-class InterruptedByTerm:
-    """Makes SIGTERM end the stage that a pool process runs with a LeavingError, and a process that is idle.
+class Interruptible:
+    """Makes HAND_BACK end the stage that a pool process runs with a LeavingError, and a process that is idle.
 
     Whoever keeps the books (counts, leases) is not interrupted: what they do takes a moment.
     """
@@ -59,14 +62,11 @@ class InterruptedByTerm:
         self._in_stage = False
         self._told = False
 
-    def install(self) -> None:
-        """In the pool process, from its main thread."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-
     @contextmanager
     def task(self) -> Iterator[None]:
-        """Around a message and its books."""
+        """Around a message and its books, in the main thread."""
         self._has_task = True
+        signal.signal(HAND_BACK, self._on_signal)
         try:
             yield
         finally:
@@ -92,4 +92,4 @@ class InterruptedByTerm:
             raise SystemExit(os.EX_OK)
 
     def _leaving(self) -> LeavingError:
-        return LeavingError("its process was told to stop, or has lost the queue")
+        return LeavingError("its process was told to stop")

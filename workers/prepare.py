@@ -1,7 +1,6 @@
 """The prepare worker: probes, cuts and finishes, on prefork with limits of time and memory."""
 
 import os
-import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,7 +28,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.source import MediaSource
 from pipeline.store import ObjectStore
 from workers.app import work_of, worker_app
-from workers.leaving import InterruptedByTerm, when_told_to_stop
+from workers.leaving import HAND_BACK, Interruptible, when_told_to_stop
 
 #: A child above this is replaced after its task, kB.
 MAX_CHILD_KB = 350_000
@@ -69,19 +68,18 @@ def run(settings: Settings) -> None:
     def source() -> MediaSource:
         return media_source(settings, ports().store)
 
-    by_term = InterruptedByTerm()
-    signals.worker_process_init.connect(lambda **_: by_term.install(), weak=False)
+    interruptible = Interruptible()
     when_told_to_stop(settings.workers.grace_seconds, at_first=lambda: None, at_last=pool_processes())
 
     def within_limit(work: Work, stage: Callable[[], None]) -> None:
         def run_stage(tries: int) -> None:
             try:
-                with by_term.stage():
+                with interruptible.stage():
                     stage()
             except SoftTimeLimitExceeded as error:
                 raise ResourceError(f"it took longer than {SOFT_LIMIT_SECONDS} s") from error
 
-        with by_term.task():
+        with interruptible.task():
             attempt(work, ports(), run_stage)
 
     def prepare_task(job: str, urgent: bool = False) -> None:
@@ -111,7 +109,7 @@ def pool_processes() -> Callable[[], None]:
     def interrupt() -> None:
         for pid in ready[-1].info["processes"] if ready else ():
             with suppress(ProcessLookupError):  # it has ended meanwhile
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, HAND_BACK)
 
     return interrupt
 

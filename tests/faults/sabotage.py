@@ -25,6 +25,7 @@ from pipeline.stages.source import MediaSource
 
 ARMED, FIRED = ".armed", ".fired"
 CRASHED = 137
+SLOW_SECONDS = 8
 
 
 def arrange() -> None:
@@ -130,6 +131,8 @@ def _obeying(prepare: Callable[[MediaSource, Job], Windows]) -> Callable[[MediaS
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "!memory":
                 raise MemoryError
+            case "!slow":
+                time.sleep(SLOW_SECONDS)
             case "!endless":
                 time.sleep(3600)
             case "!deaf":

@@ -13,35 +13,34 @@ from pipeline.ledger import MemoryLedger
 from pipeline.stages import Ports
 from pipeline.stages.attempt import attempt
 from tests.doubles import MemoryStore, a_job, accept
-from workers.leaving import InterruptedByTerm
+from workers.leaving import HAND_BACK, Interruptible
 
 CUT = Work(stage="cut", job=a_job().id, window=0)
 
 
 @pytest.fixture
-def by_term() -> Iterator[InterruptedByTerm]:
-    before = signal.getsignal(signal.SIGTERM)
-    interrupted = InterruptedByTerm()
-    interrupted.install()
+def interruptible() -> Iterator[Interruptible]:
+    before = signal.getsignal(HAND_BACK)
+    interrupted = Interruptible()
     yield interrupted
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(HAND_BACK, before)
 
 
 def told() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), HAND_BACK)
 
 
-def test_work_in_hand_goes_back_to_the_queue_at_once_and_is_no_try(by_term: InterruptedByTerm) -> None:
+def test_work_in_hand_goes_back_to_the_queue_at_once_and_is_no_try(interruptible: Interruptible) -> None:
     store, sent = MemoryStore(), list[Work]()
     accept(store, a_job())
     ports = Ports(store=store, ledger=MemoryLedger(), send=sent.append)
 
     def run(tries: int) -> None:
-        with by_term.stage():
+        with interruptible.stage():
             told()
         pytest.fail("it went on")
 
-    with by_term.task():
+    with interruptible.task():
         attempt(CUT, ports, run)
     assert sent == [CUT]
     assert ports.ledger.tries(CUT) == 0
@@ -49,15 +48,15 @@ def test_work_in_hand_goes_back_to_the_queue_at_once_and_is_no_try(by_term: Inte
     assert list(store.list(keys.TRIES)) == []
 
 
-def test_the_books_are_kept_to_their_end(by_term: InterruptedByTerm) -> None:
-    with by_term.task():
+def test_the_books_are_kept_to_their_end(interruptible: Interruptible) -> None:
+    with interruptible.task():
         told()  # while it counts, say: nothing happens
-        with pytest.raises(LeavingError), by_term.stage():
+        with pytest.raises(LeavingError), interruptible.stage():
             pytest.fail("no work is begun any more")
 
 
-def test_an_idle_process_ends(by_term: InterruptedByTerm) -> None:
-    with by_term.task(), by_term.stage():
+def test_an_idle_process_ends(interruptible: Interruptible) -> None:
+    with interruptible.task(), interruptible.stage():
         pass
     with pytest.raises(SystemExit):
         told()
