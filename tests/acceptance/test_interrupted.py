@@ -1,5 +1,6 @@
 """A mill that is stopped or killed in the middle of its work: nothing of it is left, and the next one goes on."""
 
+import re
 import signal
 from pathlib import Path
 
@@ -20,15 +21,20 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wav(tmp_path_factory.mktemp("media") / "recording.wav", noise_bursts(SECONDS)[:, :1])
 
 
-def num_answered(data: Path) -> int:
+#: Work that was in hand when the mill ended may be done again: that of one window.
+MOST_AGAIN = 2
+
+
+def answered(data: Path) -> list[str]:
+    """Names of the work that the infer worker has ended, as its log tells."""
     log = data / "logs" / "infer.log"
-    return log.read_text().count("] succeeded in") if log.exists() else 0
+    return re.findall(r"\[(infer\.\S+)\] succeeded in", log.read_text()) if log.exists() else []
 
 
 def test_a_run_that_is_stopped_by_ctrl_c_goes_on_when_it_is_started_again(recording: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started("run", "--json", "--data-dir", data, recording, log=tmp_path / "run.log", **SHORT_WINDOWS) as run:
-        until(lambda: num_answered(data) > 0)
+        until(lambda: len(answered(data)) > 3)
         run.send_signal(signal.SIGINT)
         assert run.wait(40) == 130
     assert "the same command goes on where it was" in (tmp_path / "run.log").read_text()
@@ -41,7 +47,7 @@ def test_a_mill_that_is_killed_leaves_no_process_and_the_next_one_goes_on(record
     with started("up", "--data-dir", data, log=tmp_path / "up.log", **SHORT_WINDOWS) as up:
         until((data / "connection.json").exists)
         assert reelmill("submit", "--data-dir", data, recording, **SHORT_WINDOWS).returncode == 0
-        until(lambda: num_answered(data) > 0)
+        until(lambda: len(answered(data)) > 3)
         family = psutil.Process(up.pid).children(recursive=True)
         assert len(family) >= 7, "two services, three workers, two pool processes"
         quick = [process for process in family if process.name() != "weed"]
@@ -54,10 +60,10 @@ def test_a_mill_that_is_killed_leaves_no_process_and_the_next_one_goes_on(record
 
 
 def check_that_the_next_run_goes_on(recording: Path, data: Path) -> None:
-    before = num_answered(data)
+    before = answered(data)
     done = reelmill("run", "--json", "--data-dir", data, recording, **SHORT_WINDOWS)
     (job,) = documents(done)
     assert (done.returncode, job["status"], job["media_seconds"]) == (0, "done", SECONDS)
-    total = len(job["segments"])
-    assert 0 < before < total, "it was stopped in the middle"
-    assert num_answered(data) - before < total, "what was answered is not asked again"
+    after = answered(data)[len(before) :]
+    assert len(set(after) - set(before)) > 2, "it was stopped in the middle"
+    assert len(set(after) & set(before)) <= MOST_AGAIN, "what was answered is not asked again"
