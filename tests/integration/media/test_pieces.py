@@ -158,6 +158,7 @@ def _byte(seconds: float) -> int:
     return 2 * round(seconds * 16_000)
 
 
+RUNS_DIFFER = 8  # MiB, between two runs of the same on a busy machine
 MEMORY = """
 import re, resource, sys
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_memory_does_not_grow_with_the_film(processes: str, tmp_path: Path, ffmp
         assert end == pytest.approx(60 * minutes, abs=1)
         assert child < 200
         peaks[minutes] = own
-    assert peaks[5] <= 1.1 * peaks[1]
+    assert peaks[5] <= 1.1 * peaks[1] + RUNS_DIFFER
 
 
 def test_a_scene_holds_what_is_seen_and_heard_together(film: Path, source: MediaSource) -> None:
