@@ -13,7 +13,7 @@ import ffmpeg
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
-from pipeline.media.sound.placing import row_notes
+from pipeline.media.sound.placing import ERROR, row_notes
 from pipeline.media.video.filters import Filter
 
 #: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
@@ -44,6 +44,7 @@ class Sound:
     has_video: bool = False  #: whether the file has a video, too
     channels: int = 1  #: 1: all mixed, at a gain that cannot clip; else as many as the stream has
     counts: bool = False  #: whether its times are told by counting its samples: those of the file are wrong
+    paced_at: int | None = None  #: the rate by which times between those in the file were made up, if it may be wrong
     lost: float = 0.0  #: seconds of it that are thrown away, after the place where decoding begins
 
 
@@ -123,6 +124,7 @@ def _sound_filters(asked: Sound) -> list[str]:
     seen both ends is theirs, the rest is for `Placing`.
     """
     filters = ["asetpts=N/SR/TB"] if asked.counts else []
+    filters += [] if asked.paced_at is None else [f"asetpts='{_paced(asked.paced_at)}'"]
     filters += [f"atrim=start={asked.lost:.3f}"] if asked.lost > 0 else []
     # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
     mixed = ["aresample=async=1:rematrix_maxval=1", "aformat=sample_fmts=fltp:channel_layouts=mono"]
@@ -132,6 +134,16 @@ def _sound_filters(asked: Sound) -> list[str]:
     filters.append(f"aresample={SAMPLE_RATE}" + "".join(f":{name}={value}" for name, value in resampler.items()))
     # ffmpeg hands each frame, 26 ms of sound, from thread to thread: behind the last filter there are few of them.
     return filters if asked.counts else [*filters, f"asetnsamples=n={_FRAME_SAMPLES}:p=0"]
+
+
+def _paced(rate: int) -> str:
+    """The time of a frame of sound: where its rate is another and its time was made up, it follows the one before it.
+
+    That is complained of once: where windows begin and end, ffmpeg goes by what was made up.
+    """
+    complaint = f"if(ld(0),0,st(0,1);print(SR,{ERROR}))"
+    made_up = f"lt(abs((PTS-PREV_INPTS)*TB-NB_SAMPLES/{rate}),0.0005)"
+    return f"if(eq(SR,{rate}),PTS,{complaint};if({made_up},PREV_OUTPTS+NB_SAMPLES/SR/TB,PTS))"
 
 
 def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, *, asked: Frames) -> list[str]:

@@ -94,13 +94,16 @@ class Pcm:
                     break
 
     def _asked(self) -> arguments.Sound:
-        assert self._info.audio is not None, "who asks for sound has looked whether there is any"
+        audio = self._info.audio
+        assert audio is not None, "who asks for sound has looked whether there is any"
+        is_paced = self._info.demuxer == "mpegts" and audio.codec == "aac"
         return arguments.Sound(
-            stream=self._info.audio.index,
+            stream=audio.index,
             resampler=self.resampler,
             has_video=self._info.video is not None,
             channels=self._channels,
             counts=self._counts,
+            paced_at=audio.sample_rate if is_paced else None,
             lost=self._lost,
         )
 

@@ -17,7 +17,8 @@ from pipeline.job import SAMPLE_RATE
 _WRITTEN, _PLACE = 0.140625, 0.859375
 _NOTE = re.compile(rb"(?:\[Eval @ \w+\] )?(-?\d+\.(?:140625|859375))$")
 _BROKEN_SAMPLES = 16  # by which the times of sound that follows on may be off: clocks may tick in milliseconds
-_ERROR = 16  # the level of what ffmpeg is told to say, and above
+#: The level of what ffmpeg is told to say, and above.
+ERROR = 16
 _SILENCE = bytes(1 << 16)
 
 
@@ -30,7 +31,7 @@ def row_notes(sample_bytes: int, *, is_one: bool = False) -> str:
     place = f"clip(round(pts*tb*{SAMPLE_RATE})*{sample_bytes},-1e12,1e12)"
     written, expected, is_told = "ld(0)", "ld(1)", "ld(2)"
     follows = is_told if is_one else f"{is_told}*lt(abs({place}-{expected}),{_BROKEN_SAMPLES * sample_bytes})"
-    note = f"print({written}+{_WRITTEN},{_ERROR});print({place}+{_PLACE},{_ERROR});st(1,{place})"
+    note = f"print({written}+{_WRITTEN},{ERROR});print({place}+{_PLACE},{ERROR});st(1,{place})"
     return f"if({follows},0,{note});st(2,1);st(0,{written}+size);st(1,{expected}+size);0"
 
 

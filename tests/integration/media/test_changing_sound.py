@@ -104,6 +104,25 @@ def test_raw_aac_whose_rate_changes_is_one_window_with_true_times(
     assert clips.flags == ()
 
 
+@pytest.mark.parametrize("parts", [((), LOW), (LOW, STEREO)])
+def test_aac_in_a_transport_stream_whose_rate_changes_has_true_times_in_one_pass_and_is_remarked_on(
+    parts: tuple[tuple[str, ...], ...], tmp_path: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ffmpeg makes up the times of most frames, by the rate of the first one; its borders of windows go by them."""
+    starts = ((), ("-output_ts_offset", "20"))
+    coded = [("-c:a", "aac", *part, *start) for part, start in zip(parts, starts, strict=True)]
+    monkeypatch.setitem(JOINED, "rates.ts", coded)
+    joined = join("rates.ts", tmp_path, ffmpeg)
+    whole = decoded(joined.path, ffmpeg)
+    assert onsets(whole) == pytest.approx(joined.at, abs=0.05)
+    assert len(whole) / RATE == pytest.approx(joined.end, abs=0.05)
+    info = probe(joined.path, ffmpeg)
+    for start, end, flags in ((0, None, ("decode_errors",)), (25, 35, ("decode_errors",)), (3, 15, ())):
+        clips = WindowCut(joined.path, info, Window(index=0, start=start, end=end), 2.0, ffmpeg)
+        assert list(clips)
+        assert clips.flags == flags
+
+
 def test_raw_aac_of_one_rate_is_cut_into_windows_whatever_lies_between_its_frames(
     tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
