@@ -203,3 +203,21 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, ffmpeg: Ffmpeg) -> N
         assert child < 150
         peaks[minutes] = own
     assert peaks[60] <= 1.1 * peaks[5]
+
+
+def test_what_is_said_is_heard_before_what_is_written_after_it(tmp_path: Path) -> None:
+    body = "for n in range(3000):\n    os.write(2, b'line\\n')\n    os.write(1, b'x')"
+    program = with_limits(tmp_path, body)
+    heard: list[bytes] = []
+    written = 0
+
+    def heed(line: bytes) -> bytes:
+        heard.append(line)
+        return b"kept" if len(heard) == 3000 else b""
+
+    ending = Ending()
+    for chunk in program.stream([str(program.ffmpeg)], 3000, ending, heed=heed):
+        written += len(chunk)
+        assert len(heard) >= written
+        time.sleep(0.0001)
+    assert (written, set(heard), ending.stderr) == (3000, {b"line"}, "kept")
