@@ -3,6 +3,7 @@
 from pipeline.job import Work
 
 JOBS = "jobs/"
+MEDIA = "media/"
 OPEN = "open/"
 QUARANTINE = "quarantine/"
 COLLECTIONS = "collections/"
@@ -14,7 +15,7 @@ STARTED = "started"
 
 
 def media(tenant: str, sha256: str) -> str:
-    return f"media/{tenant}/{sha256}"
+    return f"{MEDIA}{tenant}/{sha256}"
 
 
 def job_prefix(job: str) -> str:

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -50,6 +51,9 @@ class ObjectStore(Protocol):
 
         False: it was there before.
         """
+
+    def drop_uploads(self, prefix: str, before: datetime) -> int:
+        """Remove what is left of uploads that were begun before that time and never ended; returns how many."""
 
     def mark(self, bucket: str, key: str) -> tuple[str, int]:
         """The ETag and the size in bytes of an object that somebody else keeps, in a bucket of the same store."""
@@ -112,6 +116,12 @@ class DirectoryStore:
                 _sync(partial)
             _sync(target.parent)
         return True
+
+    def drop_uploads(self, prefix: str, before: datetime) -> int:
+        old = [path for path in self._growing.glob("*") if path.stat().st_mtime < before.timestamp()]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
 
     def mark(self, bucket: str, key: str) -> tuple[str, int]:
         raise WorldError(f"a directory has no s3://{bucket}/{key}: name the object store with REELMILL_S3__ENDPOINT")

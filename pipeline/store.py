@@ -7,7 +7,8 @@ and reads the first one's bytes.
 import ssl
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 from xml.etree.ElementTree import ParseError
@@ -47,7 +48,7 @@ MAX_PARTS = 9_000  # S3 allows 10,000
 ONE_REQUEST_BYTES = 8 * CHUNK_BYTES
 
 CONFLICT, EXISTS = 409, 412  # HTTP
-MISSING = frozenset({"NoSuchKey", "NoSuchVersion"})
+MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchUpload"})
 REFUSED = {
     "AccessDenied": "refuses access: check the access key, its secret and what it may do",
     "AllAccessDisabled": "refuses access: check the access key and what it may do",
@@ -161,6 +162,16 @@ class S3Store:
         with self._plain_errors(key):
             self._client.fput_object(self._bucket, key, str(source), part_size=_part_bytes(size))
         return True
+
+    def drop_uploads(self, prefix: str, before: datetime) -> int:
+        """See `ObjectStore`; at most a thousand at once. Listing them is private in the SDK, too."""
+        with self._plain_errors():
+            uploads = self._client._list_multipart_uploads(self._bucket, prefix=checked_prefix(prefix)).uploads
+            old = [one for one in uploads if one.initiated_time is not None and one.initiated_time < before]
+            for one in old:
+                with suppress(MissingObjectError), self._plain_errors(one.object_name):  # it ended meanwhile
+                    self._client._abort_multipart_upload(self._bucket, one.object_name, str(one.upload_id))
+        return len(old)
 
     def mark(self, bucket: str, key: str) -> tuple[str, int]:
         """The ETag and the size of an object that somebody else keeps. The key is not checked."""

@@ -33,6 +33,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.num_refused = 0
+        self.uploads: dict[str, datetime] = {}  #: by key, when an upload was begun that has not ended
 
     def create(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
         if key in self.objects:
@@ -61,6 +62,12 @@ class MemoryStore:
         is_new = key not in self.objects
         self.objects[key] = source.read_bytes()
         return is_new
+
+    def drop_uploads(self, prefix: str, before: datetime) -> int:
+        old = [key for key, begun in self.uploads.items() if key.startswith(prefix) and begun < before]
+        for key in old:
+            del self.uploads[key]
+        return len(old)
 
     def mark(self, bucket: str, key: str) -> tuple[str, int]:
         data = self.get(f"s3://{bucket}/{key}")

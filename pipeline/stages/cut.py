@@ -54,6 +54,8 @@ def store_plan(work: Work, decoded: Decoded, ports: Ports) -> None:
         works = list(parcels(work.job, decoded.plan))
     else:
         seen = survey(ports.store, work.job)
+        if seen.finished:  # long ago, by others: what was stored again here is of no use
+            ports.store.delete([keys.segments(work.job, *numbers) for numbers in seen.payloads])
         plan = seen.planned.get(window)
         works = unanswered(seen, plan) if isinstance(plan, Plan) else []
     _send(works, work, ports)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from pipeline import keys
@@ -12,6 +13,8 @@ from pipeline.stages.reconcile import open_jobs
 
 #: Between two sweeps.
 SWEEP_SECONDS = 300.0
+#: An upload that was begun so long ago and has not ended is taken for abandoned.
+STALE_UPLOAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ def recover(ports: Ports) -> Recovered:
 
 
 class Sweeper:
-    """Removes records of tries at jobs that have ended, now and then: one listing, of a place that is mostly empty."""
+    """Removes what nobody needs any more, now and then: two listings, of places that are mostly empty.
+
+    Records of tries at jobs that have ended, and uploads of media that were never ended.
+    """
 
     def __init__(self, ports: Ports, *, seconds: float = SWEEP_SECONDS, clock: Callable[[], float] = monotonic) -> None:
         self._ports = ports
@@ -63,4 +69,7 @@ class Sweeper:
         gone = sorted(stale & self._stale_before)
         self._ports.store.delete(gone)
         self._stale_before = stale
-        return len(gone)
+        number = len(gone) + self._ports.store.drop_uploads(keys.MEDIA, datetime.now(UTC) - STALE_UPLOAD)
+        if number:
+            self._ports.ledger.count("swept", number)
+        return number

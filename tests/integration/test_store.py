@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,15 @@ class TestDirectory:
         assert list(store.list("")) == ["jobs/1"]
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "jobs" / "1"]
 
+    def test_what_a_killed_upload_left_is_dropped_when_it_is_old(self, tmp_path: Path) -> None:
+        store = DirectoryStore(tmp_path)
+        store.create("open/1", b"")
+        (tmp_path / ".partial" / ".left.partial").write_bytes(b"half")
+        past, future = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
+        assert store.drop_uploads("media/", past) == 0
+        assert store.drop_uploads("media/", future) == 1
+        assert list((tmp_path / ".partial").iterdir()) == []
+
     def test_a_file_system_without_hard_links_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def link(*_: object) -> None:
             raise PermissionError(1, "Operation not permitted")
@@ -204,6 +214,19 @@ class TestDirectory:
 
 
 class TestS3:
+    def test_parts_of_an_upload_that_never_ended_are_dropped_when_they_are_old(
+        self, s3_store: S3Store, s3_settings: S3
+    ) -> None:
+        client = s3_store._client
+        bucket, key = s3_settings.bucket, "media/default/cut-off"
+        upload = client._create_multipart_upload(bucket, key, {})
+        client._upload_part(bucket, key, b"a part" * MEBIBYTE, None, upload, 1)
+        past, future = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
+        assert s3_store.drop_uploads("media/", past) == 0
+        assert s3_store.drop_uploads("other/", future) == 0
+        assert s3_store.drop_uploads("media/", future) == 1
+        assert client._list_multipart_uploads(bucket).uploads == []
+
     def test_an_address_names_the_bucket(self, s3_store: S3Store, s3_settings: S3) -> None:
         assert s3_store.address("jobs/1") == f"s3://{s3_settings.bucket}/jobs/1"
 

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -182,6 +183,18 @@ def test_records_of_jobs_that_have_ended_are_swept_and_others_stay(store: Memory
     now[0] = 10.0
     assert sweeper.sweep({JOB}) == 1
     assert tries_in(store) == [f"{JOB}/{CUT.name}/001.json"]
+
+
+def test_uploads_that_were_begun_long_ago_are_dropped_and_counted(store: MemoryStore) -> None:
+    ports, now = ports_on(store), datetime.now(UTC)
+    store.uploads = {
+        "media/default/old": now - timedelta(days=2),
+        "media/default/new": now - timedelta(hours=2),
+        "elsewhere/old": now - timedelta(days=2),
+    }
+    assert Sweeper(ports).sweep(frozenset()) == 1
+    assert store.uploads.keys() == {"media/default/new", "elsewhere/old"}
+    assert ports.ledger.counts()["swept"] == 1
 
 
 def test_a_job_of_one_segment_whose_result_cannot_be_written_ends_with_a_bare_one(

@@ -14,7 +14,7 @@ from pipeline.payload import PARCEL_BYTES, PARCEL_SEGMENTS, Payload, Piece, unpa
 from pipeline.stages import Ports
 from pipeline.stages.attempt import attempt
 from pipeline.stages.completion import survey
-from pipeline.stages.cut import cut
+from pipeline.stages.cut import cut, decode, store_plan
 from pipeline.stages.finish import finish
 from pipeline.stages.infer import infer
 from pipeline.stages.packing import pack_all
@@ -215,3 +215,14 @@ def test_payloads_that_are_gone_are_cut_again_as_they_were() -> None:
     store.delete([keys.answers(JOB.id, 0, 0, 3), keys.segments(JOB.id, 0, 1)])
     cut(Work(stage="cut", job=JOB.id, window=0), mill.ports, mill.source)
     assert mill.objects("segments") == ["00000-00000-00003.bin"]
+
+
+def test_who_cuts_a_window_long_after_its_job_has_ended_leaves_nothing() -> None:
+    mill = Mill()
+    mill.work()
+    windows = mill.source.prepare(JOB)
+    decoded = decode(JOB, windows, windows.windows[0], mill.ports, mill.source)
+    assert mill.objects("segments") != []
+    store_plan(Work(stage="cut", job=JOB.id, window=0), decoded, mill.ports)
+    assert mill.objects("segments") == []
+    assert mill.queue == []
