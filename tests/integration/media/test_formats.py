@@ -47,8 +47,9 @@ FORMATS: dict[str, tuple[str, bool, float | None, tuple[str, ...]]] = {
 }
 #: Decoders complain when they are dropped into the middle of these.
 NOISY_SEEK = {"a.mpg"}
-#: Seconds that a format may shift sound by: the start padding of an encoder, where no header tells it.
-SHIFT = {"a.wma": 0.05}
+#: Seconds that a format may shift sound by: the start padding of an encoder, where no header tells it, and half a frame
+#: of MP3 behind a place that was sought in an AVI, whose clock counts bytes.
+SHIFT = {"a.wma": 0.05, "a.avi": 0.04}
 
 
 @pytest.fixture(scope="module")
