@@ -120,6 +120,11 @@ class Queues:
             self._app.send_task(work.stage, kwargs=arguments(work), task_id=work.name, queue=queue, reply_to="")
         except OperationalError as error:
             raise TransientError("the queue cannot be reached", str(error)) from error
+        except AttributeError as error:
+            # kombu 5.7 may publish on a channel that it closed when it lost its connection, and then has no `client`.
+            if error.name != "client" or error.obj is not None:
+                raise
+            raise TransientError("the queue cannot be reached", "its connection was just lost") from error
 
     def waiting(self, stages: Iterable[Stage] = STAGES) -> frozenset[str]:
         """Names of all work on the queues (not what workers already hold)."""

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import redis
+from kombu.transport.redis import Channel
 
 from pipeline.broker import INFER_QUEUES, PREPARE_QUEUES, STAGES, Queues
 from pipeline.errors import TransientError
@@ -48,6 +50,21 @@ def test_an_absent_broker_is_a_transient_error() -> None:
         queues.waiting()
     with pytest.raises(TransientError):
         queues.send(WORKS[0])
+
+
+def test_a_channel_without_its_connection_is_a_transient_error(
+    redis_settings: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes about now and then when a connection is lost; any other error of this kind is a fault of the code."""
+    closed: Any = None
+    queues = Queues(Settings(redis=redis_settings))
+    monkeypatch.setattr(Channel, "_put", lambda *arguments, **named: closed.client)
+    with pytest.raises(TransientError):
+        queues.send(WORKS[0])
+    monkeypatch.setattr(Channel, "_put", lambda *arguments, **named: closed.server)
+    with pytest.raises(AttributeError):
+        queues.send(WORKS[0])
+    queues.close()
 
 
 def test_a_process_that_only_submits_loads_no_heavy_library() -> None:
