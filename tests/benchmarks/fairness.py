@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,10 +19,11 @@ from pipeline.job import Options
 from pipeline.services import SeaweedFS, Valkey
 from pipeline.settings import Engine, Settings, Speech, Workers
 from tests.fleet import Fleet, running
-from tests.media_samples import noise_bursts, write_wav
+from tests.media_samples import beeps, write_wav
 
-ARCHIVE, ARCHIVE_SECONDS, SHORT_SECONDS = 12, 600, 10
+ARCHIVE, ARCHIVE_SECONDS, SHORT_SECONDS = 16, 600, 10
 ROUNDS = 5
+WAITING = 8  # parcels of two clips each: then every worker has all the work it can take
 
 
 def main() -> None:
@@ -50,10 +52,10 @@ def measure(fleet: Fleet, folder: Path) -> tuple[list[float], list[float], int]:
     """Waits alone and beside the archive, and how many recordings of that were left at the end."""
     wait(fleet, folder, 99)  # a worker's first job
     alone = [wait(fleet, folder, number) for number in range(ROUNDS)]
-    for number in range(ARCHIVE):
-        path = write_wav(folder / f"archive-{number}.wav", noise_bursts(ARCHIVE_SECONDS, seed=number))
+    archive = [recording(folder / f"archive-{number}.wav", ARCHIVE_SECONDS, 300 + number) for number in range(ARCHIVE)]
+    for path in archive:
         fleet.producer.submit(path, path.name, Options(), asked=Asked(tenant="archive", priority="bulk"))
-    while fleet.queued("infer") < ROUNDS * ROUNDS:
+    while fleet.queued("infer") < WAITING:
         time.sleep(0.1)
     beside = [wait(fleet, folder, ROUNDS + number) for number in range(ROUNDS)]
     left = len(fleet.producer.open_jobs())
@@ -75,9 +77,14 @@ def report(alone: list[float], beside: list[float], left: int) -> None:
     print(json.dumps({"benchmark": "fairness", "figures": figures}))
 
 
+def recording(path: Path, seconds: int, hz: int) -> Path:
+    """A beep every five seconds, of a pitch that no other recording has, and that orders nothing from the engine."""
+    return write_wav(path, np.tile(beeps(5, (0,), hz=hz), (seconds // 5, 1)))
+
+
 def wait(fleet: Fleet, folder: Path, number: int) -> float:
     """Seconds from the submission of a short job to its result."""
-    path = write_wav(folder / f"short-{number}.wav", noise_bursts(SHORT_SECONDS, seed=1000 + number))
+    path = recording(folder / f"short-{number}.wav", SHORT_SECONDS, 600 + number)
     started = time.monotonic()
     asked = Asked(tenant="caller", priority="interactive")
     job = fleet.producer.submit(path, path.name, Options(), asked=asked)
