@@ -52,12 +52,14 @@ def lose_everything(bench: Bench) -> None:
     bench.valkey.start()
     for name, role in crew.items():
         bench.crew.start(name, role, bench.routed(name))
-    bench.await_quiet()
+    seconds = bench.await_quiet()
     later = [json.loads(line)["id"] for line in bench.engine_log.read_text().splitlines()[given:]]
     again = sorted(stored.intersection(later))
     if again:
         bench.complaints.append(f"{len(again)} stored answers were computed again: {', '.join(again[:3])}")
-    bench.notes.append(f"{len(stored)} answers were stored at the loss, {len(later)} were computed after it")
+    bench.notes.append(
+        f"{len(stored)} answers were stored at the loss, {len(later)} were computed after it, in {seconds:.0f} s"
+    )
 
 
 EXPERIMENTS = (
