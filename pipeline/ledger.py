@@ -110,6 +110,9 @@ class Ledger(Protocol):
     def lead(self, office: str, who: str, seconds: float) -> bool:
         """Whether `who` holds an office that one alone should hold, for so many seconds from now."""
 
+    def is_led(self, office: str) -> bool:
+        """Whether anybody holds an office now."""
+
     def resign(self, office: str, who: str) -> None:
         """Leave an office, if `who` holds it, so that another need not wait for it."""
 
@@ -271,6 +274,10 @@ class MemoryLedger:
 
     def lead(self, office: str, who: str, seconds: float) -> bool:
         del office, who, seconds
+        return True
+
+    def is_led(self, office: str) -> bool:
+        del office
         return True
 
     def resign(self, office: str, who: str) -> None:

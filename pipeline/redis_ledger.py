@@ -194,10 +194,14 @@ class RedisLedger:
         return {name: int(number) for name, number in found.items()}
 
     def lead(self, office: str, who: str, seconds: float) -> bool:
-        return bool(self._run(scripts.LEAD, [f"{self._prefix}office:{office}"], [who, int(seconds * 1000)]))
+        return bool(self._run(scripts.LEAD, [self._office(office)], [who, int(seconds * 1000)]))
+
+    def is_led(self, office: str) -> bool:
+        with _away():
+            return bool(self._redis.exists(self._office(office)))
 
     def resign(self, office: str, who: str) -> None:
-        self._run(scripts.RELEASE, [f"{self._prefix}office:{office}"], [who])
+        self._run(scripts.RELEASE, [self._office(office)], [who])
 
     def is_blank(self) -> bool:
         with _away():
@@ -223,6 +227,9 @@ class RedisLedger:
     @property
     def _in_flight(self) -> str:
         return f"{self._prefix}in-flight"
+
+    def _office(self, name: str) -> str:
+        return f"{self._prefix}office:{name}"
 
     def _job(self, job: str) -> str:
         return f"{self._prefix}job:{job}"

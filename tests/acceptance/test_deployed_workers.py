@@ -87,6 +87,14 @@ def test_a_worker_that_consumes_answers_and_one_that_is_stopped_does_not(setting
     assert "answered within" in asked.stderr
 
 
+def test_a_steward_that_leads_is_well_and_none_is_not(settings: Settings, tmp_path: Path) -> None:
+    nobody = ping(settings, "steward")
+    assert nobody.returncode == 1
+    assert "no steward has led" in nobody.stderr
+    with running(settings, tmp_path, "steward"):
+        until(lambda: ping(settings, "steward").returncode == 0)
+
+
 def test_a_worker_that_is_told_to_stop_puts_its_work_back_in_time(
     settings: Settings, fleet: Fleet, tmp_path: Path
 ) -> None:

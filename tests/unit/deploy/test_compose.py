@@ -137,6 +137,7 @@ def test_a_worker_is_told_to_stop_soon_and_given_longer_than_it_takes(role: str,
 def test_the_steward_is_stopped_as_it_asks_to_be(read: Services) -> None:
     assert "stop_signal" not in read["steward"]
     assert seconds(read["steward"]["stop_grace_period"]) > 2 * Settings().steward.interval
+    assert read["steward"]["healthcheck"]["test"] == ["CMD", "python", "-m", "workers.ping", "steward"]
 
 
 def test_infer_gets_a_gpu_and_nobody_else_does(read: Services) -> None:
