@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> Celery:
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
-            "health_check_interval": 15,
+            "health_check_interval": 5,
             "queue_order_strategy": "priority",
             # One list per queue: no priority levels.
             "priority_steps": [0],
