@@ -11,7 +11,7 @@ TASK ?= transcribe
 # What the command line does not name, the environment may.
 NAMED = $(if $(ENGINE),REELMILL_ENGINE__NAME=$(ENGINE)) $(if $(MODEL),REELMILL_ENGINE__MODEL=$(MODEL))
 
-.PHONY: run test lint bench faults tiny-checkpoint exact mutations full-size setup setup-gemma setup-dev clean
+.PHONY: run test slow lint bench faults tiny-checkpoint exact mutations full-size setup setup-gemma setup-dev clean
 
 setup: $(VENV)/.run
 setup-gemma: $(VENV)/.gemma
@@ -47,6 +47,10 @@ endif
 
 test: setup-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What takes minutes: outages, rolling restarts, a mill over three hosts. (Proof that takes longer: faults, full-size.)
+slow: setup-dev
+	$(BIN)/python -m pytest -m slow
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -54,7 +54,7 @@ def test_human_speech_becomes_text_and_valid_captions(tmp_path: Path) -> None:
     assert str(data / "transcripts") in again.stdout
     log = (data / "logs" / "infer.log").read_text().splitlines()
     received = [line for line in log if "Task infer[" in line and line.endswith("received")]
-    assert len(received) == 2, "44 s are two segments; the second run is answered from what is stored"
+    assert len(received) == 1, "44 s are two segments in one parcel; the second run is answered from what is stored"
 
 
 def test_one_process_and_a_fleet_give_the_same_bytes(tmp_path: Path, noise: Path, text_as_mp3: Path) -> None:

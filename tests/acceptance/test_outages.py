@@ -16,6 +16,8 @@ from tests.acceptance.test_faults import after_progress, tone
 from tests.fleet import running
 from tests.s3_proxy import S3Proxy, serving
 
+pytestmark = pytest.mark.slow
+
 NUM_FILES = 24
 ROLES = ("prepare", "infer", "steward")
 AWAY_SECONDS = 15

@@ -14,6 +14,8 @@ from tests.acceptance.test_faults import after_progress, tone, written_more_than
 from tests.fleet import Fleet, running
 from tests.watching import until
 
+pytestmark = pytest.mark.slow
+
 NUM_FILES = 60
 ROLES = ("infer", "prepare", "steward")
 GRACE_SECONDS = 10

@@ -27,6 +27,8 @@ from tests.fleet import Fleet, running
 from tests.hosts import Host, network
 from tests.watching import until
 
+pytestmark = pytest.mark.slow
+
 NUM_FILES = 60
 CUT_OFF_SECONDS = float(os.environ.get("CUT_OFF_SECONDS", "20"))
 #: In the log of an infer worker: a segment of which job.
