@@ -148,12 +148,23 @@ def _peak_memory_mb(path: Path) -> tuple[float, float]:
     with subprocess.Popen([sys.executable, "-c", code, str(path)]) as process:
         main = psutil.Process(process.pid)
         while process.poll() is None:
-            peaks = [_high_water_kb(each.pid) for each in main.children(recursive=True)]
+            own = _command(process.pid)
+            children = [each.pid for each in main.children(recursive=True)]
+            # Between its start and becoming another program a child has its parent's memory.
+            peaks = [_high_water_kb(pid) for pid in children if _command(pid) not in (own, b"")]
             together, child = max(together, _high_water_kb(process.pid) + sum(peaks)), max(child, *peaks, 0)
             time.sleep(POLL_SECONDS)
     if process.returncode:
         raise SystemExit("the file could not be prepared")
     return together / 1024, child / 1024
+
+
+def _command(pid: int) -> bytes:
+    """The command line of a process; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _high_water_kb(pid: int) -> int:
