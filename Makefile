@@ -62,7 +62,7 @@ lint: setup-dev
 bench: setup-dev
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$(NAME))
 
-# Twenty kinds of faults on real services, then ten minutes of them at random; writes tests/faults/TABLE.md. Needs most
+# All kinds of faults on real services, then ten minutes of them at random; writes tests/faults/TABLE.md. Needs most
 # of an hour, and for two of them root and `pip install libfaketime`.
 faults: setup-dev
 	@$(BIN)/python -m tests.faults --soak 600

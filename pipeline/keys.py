@@ -62,9 +62,9 @@ def answers_of(job: str) -> str:
     return f"{job_prefix(job)}answers/"
 
 
-def alone(job: str, window: int, index: int) -> str:
+def alone(job: str, *numbers: int) -> str:
     """A mark that a segment of a parcel is answered by itself."""
-    return f"{alone_of(job)}{_joined((window, index))}"
+    return f"{alone_of(job)}{_joined(numbers)}"
 
 
 def alone_of(job: str) -> str:

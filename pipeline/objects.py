@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -53,7 +53,10 @@ class ObjectStore(Protocol):
         """
 
     def drop_uploads(self, prefix: str, before: datetime) -> int:
-        """Remove what is left of uploads that were begun before that time and never ended; returns how many."""
+        """Remove what is left of uploads to keys with that prefix, begun before that time and never ended.
+
+        Returns how many they were.
+        """
 
     def mark(self, bucket: str, key: str) -> tuple[str, int]:
         """The ETag and the size in bytes of an object that somebody else keeps, in a bucket of the same store."""
@@ -118,10 +121,14 @@ class DirectoryStore:
         return True
 
     def drop_uploads(self, prefix: str, before: datetime) -> int:
-        old = [path for path in self._growing.glob("*") if path.stat().st_mtime < before.timestamp()]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        del prefix  # what grows here has no key yet
+        num_dropped = 0
+        for path in self._growing.glob("*"):
+            with suppress(FileNotFoundError):  # it ended meanwhile
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
+                    num_dropped += 1
+        return num_dropped
 
     def mark(self, bucket: str, key: str) -> tuple[str, int]:
         raise WorldError(f"a directory has no s3://{bucket}/{key}: name the object store with REELMILL_S3__ENDPOINT")

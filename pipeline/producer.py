@@ -212,7 +212,7 @@ class Producer:
             if everything or window >= num_windows or isinstance(plan, Failure) or plan.missing is not None
         }
         yield from (keys.plan(seen.job, window) for window in sorted(renewed))
-        yield from (keys.alone(seen.job, *place) for place in sorted(seen.alone) if place[0] in renewed)
+        yield from (keys.alone(seen.job, *numbers) for numbers in sorted(seen.alone) if numbers[0] in renewed)
         for numbers in sorted(seen.outcomes):
             key = keys.answers(seen.job, *numbers)
             if numbers[0] in renewed or self._has_failed(numbers, key):

@@ -120,18 +120,28 @@ class PeakOfChildren:
         self._thread.join()
 
     def _watch(self) -> None:
-        own = Path("/proc/self/cmdline").read_bytes()
         while not self._stop.wait(0.02):
-            for child in _below(psutil.Process()):
-                place = Path(f"/proc/{child.pid}")
-                try:
-                    lines = (place / "status").read_text().splitlines()
-                    is_other_program = (place / "cmdline").read_bytes() not in (own, b"")
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                peak = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-                if is_other_program:
-                    self.kilobytes = max([self.kilobytes, *peak])
+            self.kilobytes = max([self.kilobytes, *peaks_of_children(psutil.Process())])
+
+
+def peaks_of_children(process: psutil.Process) -> list[int]:
+    """Most memory, in kB, that each process below one ever held.
+
+    Until it becomes another program, a child has the memory of its parent: such are left out.
+    """
+    _, own = peak_of(process.pid)
+    found = [peak_of(child.pid) for child in _below(process)]
+    return [peak for peak, program in found if program not in (own, b"")]
+
+
+def peak_of(pid: int) -> tuple[int, bytes]:
+    """Most memory, in kB, that a process ever held, and its command line; nothing of one that is gone."""
+    place = Path(f"/proc/{pid}")
+    try:
+        lines, program = (place / "status").read_text().splitlines(), (place / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0, b""
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0), program
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -18,12 +18,12 @@ class Room:
         self._segments = segments
         self._more = 0  # segments in hand beyond one for each message
         self._lock = threading.Lock()
-        self._consumers: list[Any] = []
+        self._consumer: Any = None
         signals.worker_ready.connect(lambda sender, **_: self.serve(sender), weak=False)
 
     def serve(self, consumer: Any) -> None:
         """From now on for this Celery consumer, which keeps its place when it connects again."""
-        self._consumers = [consumer]
+        self._consumer = consumer
 
     @contextmanager
     def taken(self, segments: int) -> Iterator[None]:
@@ -39,6 +39,6 @@ class Room:
             return
         with self._lock:
             self._more += more
-            for consumer in self._consumers:
-                if consumer.qos is not None:  # its loop tells the channel, as it does for Celery's own changes
-                    consumer.qos.value = max(1, self._segments - self._more)
+            # Its loop tells the channel, as it does for Celery's own changes; none is there while it connects.
+            if self._consumer is not None and self._consumer.qos is not None:
+                self._consumer.qos.value = max(1, self._segments - self._more)

@@ -37,7 +37,7 @@ class Survey:
     planned: Mapping[int, Plan | Failure] = field(default_factory=dict)
     payloads: frozenset[Numbers] = frozenset()
     outcomes: frozenset[Numbers] = frozenset()  #: of segments and of parcels
-    alone: frozenset[Place] = frozenset()  #: segments of parcels that are answered by themselves
+    alone: frozenset[Numbers] = frozenset()  #: segments of parcels that are answered by themselves
     answered: frozenset[Place] = frozenset()
 
 
@@ -47,7 +47,7 @@ def survey(store: ObjectStore, job: str) -> Survey:
     found = list(store.list(prefix))
     present = frozenset(found)
     prepared = keys.windows(job) in present
-    outcomes, alone = _numbers(found, keys.answers_of(job)), _places(_numbers(found, keys.alone_of(job)))
+    outcomes, alone = _numbers(found, keys.answers_of(job)), _numbers(found, keys.alone_of(job))
     return Survey(
         job=job,
         cancelled=keys.cancelled(job) in present,
@@ -70,11 +70,7 @@ def _numbers(found: list[str], prefix: str) -> frozenset[Numbers]:
     return frozenset(keys.numbers(key) for key in found if key.startswith(prefix))
 
 
-def _places(numbers: frozenset[Numbers]) -> frozenset[Place]:
-    return frozenset((window, index) for window, index in numbers)
-
-
-def _answered(store: ObjectStore, job: str, numbers: Numbers, alone: frozenset[Place]) -> set[Place]:
+def _answered(store: ObjectStore, job: str, numbers: Numbers, alone: frozenset[Numbers]) -> set[Place]:
     """The places that an outcome is the answer of."""
     places = places_of(numbers)
     if len(places) == 1 or alone.isdisjoint(places):

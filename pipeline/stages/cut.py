@@ -9,7 +9,7 @@ from pipeline.payload import Payload
 from pipeline.stages import Ports
 from pipeline.stages.completion import advance, hand_on, parcels, read_job, survey, unanswered
 from pipeline.stages.fold import folded
-from pipeline.stages.packing import pack_all, write
+from pipeline.stages.packing import pack_all, store_again
 from pipeline.stages.source import Source
 
 
@@ -76,9 +76,9 @@ def _mend(work: Work, job: Job, ports: Ports, source: Source, windows: Windows) 
     gone = [one for one in works if one.numbers not in seen.payloads]
     if gone and work.window < len(windows.windows):
         with source.cut(job, windows, windows.windows[work.window]) as pieces:
-            write(gone, (piece.payload for piece in pieces), job, ports)
+            store_again(gone, (piece.payload for piece in pieces), job, ports)
     elif gone:
-        write(gone, (piece.payload for piece in folded(job.id, windows, work.window, ports)), job, ports)
+        store_again(gone, (piece.payload for piece in folded(job.id, windows, work.window, ports)), job, ports)
     _send(works, work, ports)
 
 

@@ -17,7 +17,7 @@ from pipeline.stages.attempt import Fail, Later, decide, known, put_off, with_ev
 from pipeline.stages.completion import advance
 from pipeline.stages.finish import conclude
 from pipeline.stages.outcomes import commit_parcel
-from pipeline.stages.packing import store
+from pipeline.stages.packing import store_parcel
 
 
 def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
@@ -78,7 +78,9 @@ def _answer_all(work: Work, parcel: Parcel, ports: Ports, answerer: Answerer) ->
     for one, (error, verdict) in verdicts.items():
         if isinstance(verdict, Fail):
             failures[one] = with_evidence(one, verdict.failure, ports)
-        elif put_off(one, verdict, error, ports, 0) == "later" and not verdict.counted:
+            continue
+        put_off(one, verdict, error, ports, 0)
+        if not (verdict.counted or verdict.at_once):
             later.add(one)
     answers = [outcome if isinstance(outcome, Answer) else None for outcome in outcomes.values()]
     _commit(work, parcel, answers, failures, later, ports)
@@ -118,7 +120,7 @@ def _commit(
     is_first, alone = commit_parcel(work, answers, failures, ports)
     payloads = dict(zip(work.each, parcel.payloads, strict=True))
     for one in alone:
-        store(parcel.job, one.numbers, [payloads[one]], ports)
+        store_parcel(parcel.job, one.numbers, [payloads[one]], ports)
     answered = [payload.covers for payload, answer in zip(parcel.payloads, answers, strict=True) if answer is not None]
     _tell(work, sum(answered) if is_first else 0.0, ports, left=len(alone))
     for one in alone:

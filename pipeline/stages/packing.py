@@ -40,7 +40,7 @@ def pack_all(job: Job, window: int, pieces: Iterable[Piece], ports: Ports, *, ke
     return Packed(tuple(segments), tuple(lengths), covers)
 
 
-def write(works: Iterable[Work], payloads: Iterable[Payload], job: Job, ports: Ports) -> None:
+def store_again(works: Iterable[Work], payloads: Iterable[Payload], job: Job, ports: Ports) -> None:
     """Store the payloads of some segments and parcels, out of all those of their window."""
     work_of = {one.index: work for work in works for one in work.each}
     held: list[Payload] = []
@@ -50,11 +50,11 @@ def write(works: Iterable[Work], payloads: Iterable[Payload], job: Job, ports: P
             continue
         held.append(payload)
         if index == (work.index if work.last is None else work.last):
-            store(job, work.numbers, held, ports)
+            store_parcel(job, work.numbers, held, ports)
             held = []
 
 
-def store(job: Job, numbers: Numbers, payloads: Sequence[Payload], ports: Ports) -> None:
+def store_parcel(job: Job, numbers: Numbers, payloads: Sequence[Payload], ports: Ports) -> None:
     """Store the payloads of one segment or parcel."""
     data = pack(Parcel(tuple(payloads), job))
     ports.store.create(keys.segments(job.id, *numbers), data, "application/octet-stream")
@@ -62,7 +62,7 @@ def store(job: Job, numbers: Numbers, payloads: Sequence[Payload], ports: Ports)
 
 def _store_next(job: Job, window: int, first: int, payloads: Sequence[Payload], ports: Ports) -> int:
     last = first + len(payloads) - 1
-    store(job, (window, first) if first == last else (window, first, last), payloads, ports)
+    store_parcel(job, (window, first) if first == last else (window, first, last), payloads, ports)
     return len(payloads)
 
 

@@ -28,15 +28,6 @@ Outage = Callable[[Valkey, S3Proxy], None]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Valkey]:
-    """A Valkey of the test's own, to be treated badly."""
-    valkey = Valkey(tmp_path / "valkey")
-    valkey.start()
-    yield valkey
-    valkey.stop()
-
-
-@pytest.fixture
 def proxy(s3_settings: S3) -> Iterator[S3Proxy]:
     with serving(s3_settings, seed=1) as passing:
         yield passing

@@ -20,15 +20,6 @@ BETWEEN_SECONDS = 1.5
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Valkey]:
-    """A Valkey of the test's own, whose clients may all be thrown out."""
-    valkey = Valkey(tmp_path / "valkey")
-    valkey.start()
-    yield valkey
-    valkey.stop()
-
-
-@pytest.fixture
 def settings(server: Valkey, s3_settings: S3, tmp_path: Path) -> Settings:
     return Settings(
         redis=Redis(url=server.settings.url, namespace="in-hand"),

@@ -28,6 +28,7 @@ from pipeline.media.sound.vad import speech_probabilities
 from pipeline.media.windows import choose_windows
 from pipeline.settings import Settings
 from tests.media_samples import RATE, write_wav
+from tests.watching import peak_of, peaks_of_children
 
 CLIP_SECONDS = 30.0
 PIECE_MINUTES = 5  # made once, then repeated
@@ -148,32 +149,12 @@ def _peak_memory_mb(path: Path) -> tuple[float, float]:
     with subprocess.Popen([sys.executable, "-c", code, str(path)]) as process:
         main = psutil.Process(process.pid)
         while process.poll() is None:
-            own = _command(process.pid)
-            children = [each.pid for each in main.children(recursive=True)]
-            # Between its start and becoming another program a child has its parent's memory.
-            peaks = [_high_water_kb(pid) for pid in children if _command(pid) not in (own, b"")]
-            together, child = max(together, _high_water_kb(process.pid) + sum(peaks)), max(child, *peaks, 0)
+            peaks, (own, _) = peaks_of_children(main), peak_of(process.pid)
+            together, child = max(together, own + sum(peaks)), max(child, *peaks, 0)
             time.sleep(POLL_SECONDS)
     if process.returncode:
         raise SystemExit("the file could not be prepared")
     return together / 1024, child / 1024
-
-
-def _command(pid: int) -> bytes:
-    """The command line of a process; empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-def _high_water_kb(pid: int) -> int:
-    """Most memory that a process ever had; 0 when it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def prepare_alone(path: str) -> None:
