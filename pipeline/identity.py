@@ -17,6 +17,7 @@ class Asked:
     priority: Priority = "normal"
     deadline: datetime | None = None
     collection: str | None = None
+    webhook: str | None = None  #: who is to be told when a job has ended; asked for by each who submits it
 
 
 NORMAL = Asked()

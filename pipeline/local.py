@@ -18,14 +18,16 @@ from pipeline.daemon import bound_to_parent, write_private
 from pipeline.errors import MISCONFIGURED, UsageError, WorldError
 from pipeline.media.sandbox.isolation import choose
 from pipeline.services import SeaweedFS, Valkey
-from pipeline.settings import S3, Engine, Group, Redis, Sandbox, Settings, asked_engine, child_environment
+from pipeline.settings import S3, Engine, Group, Redis, Sandbox, Settings, Webhooks, asked_engine, child_environment
 from pipeline.store import open_store
+from pipeline.webhooks.posting import new_secret
 
 log = logging.getLogger(__name__)
 
 ROLES = ("prepare", "infer", "steward")
 CONNECTION = "connection.json"
 LOCK = "mill.lock"
+WEBHOOK_SECRET = "webhook-secret"
 #: A worker that dies this often, each time this soon after its start, is given up.
 MAX_QUICK_DEATHS = 5
 QUICK_SECONDS = 20
@@ -178,7 +180,12 @@ class LocalMill:
             update={"grace_seconds": min(self._asked.workers.grace_seconds, GRACE_SECONDS)}
         )
         self.settings = self._asked.model_copy(
-            update={"redis": self.valkey.settings, "s3": self.seaweedfs.settings, "workers": workers}
+            update={
+                "redis": self.valkey.settings,
+                "s3": self.seaweedfs.settings,
+                "workers": workers,
+                "webhooks": webhooks_of(self._asked),
+            }
         )
         if "prepare" in self._roles:
             self.settings = self.settings.model_copy(update={"sandbox": sandbox_of_own_media(self._asked.sandbox)})
@@ -209,6 +216,17 @@ class LocalMill:
 def sandbox_of_own_media(asked: Sandbox) -> Sandbox:
     """On this machine the media is its user's: where there is no sandbox, that is said here, and the work goes on."""
     return asked.model_copy(update={"mode": "off" if choose(asked) is None else "required"})
+
+
+def webhooks_of(settings: Settings) -> Webhooks:
+    """Those of the settings; without a secret, with the one that the data directory keeps for its mill."""
+    if settings.webhooks.keys:
+        return settings.webhooks
+    path = settings.data_dir / WEBHOOK_SECRET
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, new_secret())
+    return settings.webhooks.model_copy(update={"secrets": SecretStr(path.read_text())})
 
 
 def _write_connection(data_dir: Path, settings: Settings) -> None:

@@ -8,9 +8,10 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +43,12 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`, in order. They are held in memory."""
+
+    def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
+        """The first keys that begin with `prefix` and come behind `after`; `prefix` is a folder without folders."""
+
+    def written(self, key: str) -> datetime:
+        """When an object was written."""
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; keys that are not there do not matter."""
@@ -103,6 +110,13 @@ class DirectoryStore:
         paths = (Path(where, name).relative_to(self._root) for where, _, names in os.walk(folder) for name in names)
         keys = (path.as_posix() for path in paths)
         return iter(sorted(key for key in keys if key.startswith(prefix) and not key.startswith(".")))
+
+    def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
+        return list(islice((key for key in self.list(prefix) if key > after), most))
+
+    def written(self, key: str) -> datetime:
+        with _plain_errors(key):
+            return datetime.fromtimestamp(self._path(key).stat().st_mtime, UTC)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:

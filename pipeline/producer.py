@@ -19,6 +19,7 @@ from pipeline.stages.assembling import outputs
 from pipeline.stages.completion import Numbers, Survey, due, hand_on, read_job, survey
 from pipeline.stages.outcomes import read_outcome
 from pipeline.store import file_sha256
+from pipeline.webhooks.debts import Debt, Debts
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Producer:
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
         self._store = ports.store
+        self._debts = Debts(ports.store)
         self._most_in_flight = settings.steward.jobs_in_flight
         self._engine = settings.engine
 
@@ -74,9 +76,15 @@ class Producer:
                 self.retry(job.id, everything=True)
             elif self.result(job.id).status != "done":
                 self.retry(job.id)
-            return job
-        self._open(job)
+        else:
+            self._open(job)
+        if asked.webhook is not None:
+            self.tell(job.id, asked.webhook)
         return job
+
+    def tell(self, job: str, webhook: str) -> None:
+        """Let a server be told how a job ended, or will end."""
+        self._debts.owe(Debt(url=webhook, job=job, since=datetime.now(UTC)))
 
     def accept(self, job: Job) -> bool:
         """Open a job whose media lies in a bucket already; False: it has a result, and stays as it is."""

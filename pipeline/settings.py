@@ -4,10 +4,11 @@
 This is the only module that touches the environment.
 """
 
+import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.errors import UsageError
 
 PREFIX = "REELMILL_"
+#: Begins the secrets of webhooks (Standard Webhooks 1.0.0).
+SECRET_PREFIX = "whsec_"
 
 
 class Group(BaseModel):
@@ -195,6 +198,39 @@ class Steward(Group):
     """Tries after which a piece of work is quarantined."""
 
 
+class Webhooks(Group):
+    """Messages to servers about how jobs and collections ended (`submit --webhook`), by Standard Webhooks."""
+
+    secrets: SecretStr = SecretStr("")
+    """What messages are signed with: `whsec_...`, as `reelmill webhooks secret` makes them. While receivers change over
+    to another one, both, with a comma between them."""
+    private: bool = False
+    """Also to http://, any port, and addresses of the local network: where the receivers are your own, and whoever may
+    submit may reach whatever this machine reaches."""
+    request_seconds: float = Field(20, gt=0, le=300)
+    """How long a server may take to answer."""
+    give_up_hours: float = Field(72, gt=0)
+    """A message that could not be delivered for so long is put aside, for `reelmill webhooks redrive`."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The secrets, one by one."""
+        return tuple(part.strip() for part in self.secrets.get_secret_value().split(",") if part.strip())
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> Self:
+        for key in self.keys:
+            try:
+                size = len(base64.b64decode(key.removeprefix(SECRET_PREFIX), validate=True))
+            except ValueError:
+                size = 0
+            if not key.startswith(SECRET_PREFIX) or not 24 <= size <= 64:
+                raise ValueError(
+                    f"a secret is {SECRET_PREFIX} and 24 to 64 bytes in base64: `reelmill webhooks secret` makes one"
+                )
+        return self
+
+
 class Settings(BaseSettings):
     """The whole configuration."""
 
@@ -214,6 +250,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     sandbox: Sandbox = Sandbox()
     steward: Steward = Steward()
+    webhooks: Webhooks = Webhooks()
     price_per_hour: float | None = Field(None, ge=0)
     """What an hour of one engine (a GPU) costs, in whatever currency. None: costs are not told."""
     ffmpeg: Path | None = None

@@ -4,16 +4,15 @@ The bucket is the truth of the mill. What is written with `create` is written on
 and reads the first one's bytes.
 """
 
-import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO
 from xml.etree.ElementTree import ParseError
 
-import certifi
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
@@ -33,6 +32,7 @@ from pipeline.objects import (
     split_address,
 )
 from pipeline.settings import S3
+from pipeline.tls import trusting
 
 __all__ = ["DirectoryStore", "ObjectStore", "S3Store", "file_sha256", "open_store"]
 
@@ -142,6 +142,20 @@ class S3Store:
             found = self._client.list_objects(self._bucket, checked_prefix(prefix), recursive=True)
             # Sorted here, because some stores go folder by folder, which is not the order of the keys.
             return iter(sorted(item.object_name for item in found if item.object_name))
+
+    def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
+        with self._plain_errors():
+            found = self._client.list_objects(
+                self._bucket, checked_prefix(prefix), recursive=True, start_after=after or None
+            )
+            return [item.object_name for item in islice(found, most) if item.object_name]
+
+    def written(self, key: str) -> datetime:
+        with self._plain_errors(key):
+            at = self._client.stat_object(self._bucket, checked(key)).last_modified
+        if at is None:
+            raise TransientError(f"the object store at {self._endpoint} does not tell when {key} was written")
+        return at
 
     def delete(self, keys: Iterable[str]) -> None:
         with self._plain_errors():
@@ -267,9 +281,7 @@ def _connections(secure: bool) -> urllib3.PoolManager:
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     if not secure:
         return urllib3.PoolManager(maxsize=CONNECTIONS, timeout=timeout, retries=retries)
-    trust = ssl.create_default_context()  # the system's authorities (a company's own, say), and the usual ones
-    trust.load_verify_locations(certifi.where())
-    return urllib3.PoolManager(maxsize=CONNECTIONS, timeout=timeout, retries=retries, ssl_context=trust)
+    return urllib3.PoolManager(maxsize=CONNECTIONS, timeout=timeout, retries=retries, ssl_context=trusting())
 
 
 def _status(error: S3Error | InvalidResponseError) -> int:

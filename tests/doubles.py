@@ -1,6 +1,6 @@
 """Stand-ins for the outside world of a stage: small, deterministic, and honest about the contract they stand in for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +33,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.num_refused = 0
+        self.times: dict[str, datetime] = {}  #: by key, when it was written
         self.uploads: dict[str, datetime] = {}  #: by key, when an upload was begun that has not ended
 
     def create(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
@@ -40,6 +41,7 @@ class MemoryStore:
             self.num_refused += 1
             return False
         self.objects[key] = data
+        self.times[key] = datetime.now(UTC)
         return True
 
     def get(self, key: str) -> bytes:
@@ -53,6 +55,13 @@ class MemoryStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
+        return [key for key in self.list(prefix) if key > after][:most]
+
+    def written(self, key: str) -> datetime:
+        self.get(key)
+        return self.times[key]
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in list(keys):

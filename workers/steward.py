@@ -21,6 +21,7 @@ from pipeline.stages.reconcile import idle, lost, open_jobs
 from pipeline.stewarding.admitting import Admitter
 from pipeline.stewarding.progress import Prospects
 from pipeline.stewarding.recovery import Sweeper, recover
+from workers.webhooks import Teller
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,12 @@ def run(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    steward = Steward(open_ports(settings), Queues(settings), settings)
+    ports = open_ports(settings)
+    with Teller(ports, settings):
+        _lead(Steward(ports, Queues(settings), settings), settings, stop)
+
+
+def _lead(steward: Steward, settings: Settings, stop: threading.Event) -> None:
     looked = float("-inf")
     while not stop.wait(min(TURN_SECONDS, settings.steward.interval)):
         try:

@@ -12,7 +12,7 @@ ALL_DONE, SOME_FAILED, WRONG_USAGE, BROKEN_WORLD, INTERRUPTED = 0, 1, 2, 3, 130
 
 def build() -> typer.Typer:
     """The application with all its commands."""
-    from pipeline.cli import inspect, jobs, lists, mend, model, plan, quarantine, run, submit
+    from pipeline.cli import inspect, jobs, lists, mend, model, plan, quarantine, run, submit, webhooks
 
     app = typer.Typer(
         name="reelmill",
@@ -27,6 +27,7 @@ def build() -> typer.Typer:
     jobs.add_to(app)
     mend.add_to(app)
     quarantine.add_to(app)
+    webhooks.add_to(app)
     inspect.add_to(app)
     plan.add_to(app)
     lists.add_to(app)

@@ -1,6 +1,7 @@
 """Commands that change what jobs and collections become: cancel, retry, redo, recover."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from pipeline.cli import show
 from pipeline.cli.connect import Mill, mill
 from pipeline.cli.named import named
-from pipeline.cli.options import DataDir, Json, Names, load
+from pipeline.cli.options import DataDir, Json, Names, Webhook, checked_webhook, load
 from pipeline.errors import UsageError
 from pipeline.operating import mending
 from pipeline.operating import redo as redoing
@@ -47,19 +48,24 @@ def retry(
     failed: Annotated[
         bool, typer.Option("--failed", help="Without names: everything that is failed, partial or cancelled.")
     ] = False,
+    webhook: Webhook = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Try again what failed in jobs or collections; answers they have are kept."""
     if not names and not failed:
         raise UsageError("name jobs or collections, or give --failed")
-    with mill(load(data_dir)) as reached:
+    settings = load(data_dir)
+    url = checked_webhook(webhook, settings)
+    with mill(settings) as reached:
         chosen, jobs = named(reached, names) if names else (_with_failures(reached), [])
         for collection in chosen:
             for job in mending.retry(reached.ports.store, reached.producer, collection):
                 show.print_told(job, "opened again", json=json)
         for job in jobs if names else _not_done(reached.producer):
             reached.producer.retry(job)
+            if url is not None:
+                reached.producer.tell(job, url)
             show.print_told(job, "opened again", json=json)
 
 
@@ -112,11 +118,12 @@ def recover(json: Json = False, data_dir: DataDir = None) -> None:
     with mill(load(data_dir), only_look=True) as reached:
         found = recover_ledger(reached.ports)
     if json:
-        show.print_json({"jobs": found.jobs, "collections": found.collections, "tries": found.tries})
+        show.print_json(asdict(found))
     else:
         print(
             f"{found.jobs:,} jobs and {found.collections:,} collections are open; {found.tries:,} pieces of work had "
-            "been begun before, which is known again. The steward sends what they lack."
+            f"been begun before, which is known again. {found.webhooks:,} webhooks are owed. "
+            "The steward sends what they lack."
         )
 
 

@@ -16,6 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.job import Options
 from pipeline.media.video import choice
 from pipeline.settings import Settings
+from pipeline.webhooks.addresses import check
 
 Paths = Annotated[list[str], typer.Argument(help="Files, folders (taken whole) or globs.", show_default=False)]
 Names = Annotated[
@@ -76,6 +77,10 @@ Adapter = Annotated[
     typer.Option("--adapter", help="A LoRA adapter for the model: a directory or a hub id."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do anew what is already done.")]
+Webhook = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--webhook", help="Who is told when a job has ended: an https:// address that takes signed POSTs."),
+]
 
 
 def load(data_dir: Path | None, adapter: str | None = None) -> Settings:
@@ -86,6 +91,11 @@ def load(data_dir: Path | None, adapter: str | None = None) -> Settings:
     if adapter is not None:
         settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"adapter": adapter})})
     return settings
+
+
+def checked_webhook(url: str | None, settings: Settings) -> str | None:
+    """Raises UsageError for what nothing can be sent to."""
+    return None if url is None else check(url, private=settings.webhooks.private)
 
 
 def order_of(

@@ -16,7 +16,7 @@ from pipeline import manifest as manifests
 from pipeline.cli import ALL_DONE, SOME_FAILED, show, show_collections
 from pipeline.cli.asked import Gathering
 from pipeline.cli.connect import Mill, mill
-from pipeline.cli.options import DataDir, Json, load, with_order
+from pipeline.cli.options import DataDir, Json, Webhook, checked_webhook, load, with_order
 from pipeline.cli.submitting import Order, submit_each
 from pipeline.cli.waiting import wait, wait_for_collections
 from pipeline.collecting.record import Collection, Line
@@ -69,6 +69,10 @@ def submit(
         Optional[str],  # noqa: UP045
         typer.Option("--deadline", help="When it should be done: 2026-11-30T18:00, or +6h from now."),
     ] = None,
+    webhook: Webhook = None,
+    at_end: Annotated[
+        bool, typer.Option("--webhook-at-end", help="Of a collection: told once, when all of it has ended.")
+    ] = False,
     wait_too: Annotated[bool, typer.Option("--wait", help="Return when it has ended.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each file, on standard error.")] = False,
     json: Json = False,
@@ -81,13 +85,13 @@ def submit(
     """
     given = _checked(list(paths or ()), manifest)
     settings = load(data_dir)
-    who = naming.who(tenant, priority, deadline, datetime.now().astimezone())
+    who = naming.who(tenant, priority, deadline, datetime.now().astimezone(), checked_webhook(webhook, settings))
     with mill(settings, new_work=True) as reached:
         refuse_task(order.task, order.options, reached.settings.engine)
         if manifest is None and collection is None and len(given) == 1 and os.path.isfile(given[0]):
             fine = _one(reached, given[0], order, who, wait_too=wait_too, json=json)
         else:
-            intake = _intake(reached, given, manifest, order, who, collection)
+            intake = _intake(reached, given, manifest, order, who, collection, each=not at_end)
             asking = Gathering(reached.settings, order)
             accepted = _accept(intake, _all(asking, given, manifest), verbose=verbose)
             show_collections.print_accepted(accepted, json=json)
@@ -128,7 +132,9 @@ def _one(reached: Mill, path: str, order: Order, who: Who, *, wait_too: bool, js
     return standing.state == "done"
 
 
-def _intake(reached: Mill, given: list[str], manifest: Path | None, order: Order, who: Who, name: str | None) -> Intake:
+def _intake(
+    reached: Mill, given: list[str], manifest: Path | None, order: Order, who: Who, name: str | None, *, each: bool
+) -> Intake:
     now = datetime.now(UTC)
     engine = asked_engine(reached.settings.engine)
     named = [path if path.startswith(REMOTE) or path == _STDIN else os.path.abspath(path) for path in given]
@@ -150,6 +156,8 @@ def _intake(reached: Mill, given: list[str], manifest: Path | None, order: Order
             deadline=who.deadline,
             engine=engine,
             submitted_at=now,
+            webhook=who.webhook,
+            webhook_each=each,
         ),
         force=order.force,
         has_own_name=name is not None,

@@ -22,6 +22,8 @@ class Collection(Record):
     deadline: datetime | None = None
     engine: str  #: as a job carries it
     submitted_at: datetime
+    webhook: str | None = None  #: who is told when it has ended
+    webhook_each: bool = True  #: and when each of its jobs has
 
     @property
     def asked(self) -> Asked:

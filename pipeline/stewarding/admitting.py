@@ -22,6 +22,7 @@ from pipeline.stages.completion import read_job
 from pipeline.stages.finish import ending
 from pipeline.stewarding.following import Followed, Next
 from pipeline.waiting import Head
+from pipeline.webhooks.debts import Debt, Debts
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class Admitter:
         self._ports = ports
         self._store = ports.store
         self._producer = producer
+        self._debts = Debts(ports.store)
+        self._owed: list[Debt] = []
         self._places = places
         self._admission = Admission(Rules.of(places))
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="admit")
@@ -71,7 +74,9 @@ class Admitter:
 
     def ended(self, endings: Iterable[Ending]) -> None:
         """Jobs that have ended; collections of which they are the last end as well."""
-        for job, status, seconds in endings:
+        told = list(endings)
+        self._owe()
+        for job, status, seconds in told:
             self._admission.ended(job, seconds)
             self._out.pop(job, None)
             for followed in self.followed.values():
@@ -137,7 +142,9 @@ class Admitter:
         """Jobs of collections that ended without a word, by their results; what came to nothing is let in again."""
         for name in sorted(self._out.keys() - is_open):
             try:
-                yield ending(Result.from_bytes(self._store.get(keys.result(name))))
+                found = ending(Result.from_bytes(self._store.get(keys.result(name))))
+                self._will_tell(self._out[name])  # perhaps again: whoever let it in may have been interrupted
+                yield found
             except MissingObjectError:
                 if read_job(self._ports, name) is None:
                     log.info("job %s did not come in, it is let in again", name)
@@ -171,10 +178,12 @@ class Admitter:
         job = line.line.model_copy(update={"media": media}).job(followed.collection)
         self._admission.admit(head.source, job.id)
         self._offer(followed)
+        pick = _Pick(job, followed, line)
         if not followed.let_in(job.id, line.shard):
+            self._will_tell(pick)  # of this line, too
             return None
-        self._out[job.id] = _Pick(job, followed, line)
-        return self._out[job.id]
+        self._out[job.id] = pick
+        return pick
 
     def _resolved(self, media: Media) -> Media:
         """Media that lies elsewhere, with its store's mark of the bytes that are there now."""
@@ -193,6 +202,7 @@ class Admitter:
             if pick.followed is not None and pick.line is not None:
                 found = self._ended_before(pick.job.id, pick.followed, pick.line)
                 if found is not None:
+                    self._will_tell(pick)
                     return found
             self._open(pick)
         except TransientError:
@@ -209,6 +219,29 @@ class Admitter:
             start_new(pick.job, self._ports)
         else:
             start(pick.job, self._ports)
+        self._will_tell(pick)
+
+    def _will_tell(self, pick: _Pick) -> None:
+        """Who asked is told of the job's end: after it was opened, so that no earlier end is taken for it."""
+        if pick.followed is None or pick.line is None:
+            return  # whoever submitted a single job has seen to it
+        collection, custom_id = pick.followed.collection, pick.line.line.custom_id
+        if collection.webhook is not None and collection.webhook_each:
+            self._owed.append(
+                Debt(
+                    url=collection.webhook,
+                    job=pick.job.id,
+                    collection=collection.id,
+                    custom_id=custom_id,
+                    since=datetime.now(UTC),
+                )
+            )
+
+    def _owe(self) -> None:
+        """Before a shard may count as ended, what is owed of its lines is in the bucket."""
+        if self._owed:
+            list(self._pool.map(self._debts.owe, self._owed))
+            self._owed.clear()
 
     def _ended_before(self, job: str, followed: Followed, line: Next) -> Ending | None:
         """The ending that does for a line. What failed in another collection, or must be done anew, is taken back."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pipeline.objects import ObjectStore
 from pipeline.planning.look import Asked, in_order
 from pipeline.planning.remote import Remote
 from pipeline.submitting.known import Known, news
+from pipeline.webhooks.debts import Debt, Debts
 
 #: Puts a file into the bucket under a name, for a tenant; tells whether its bytes are new there.
 Upload = Callable[[Path, str, str], tuple[Media, bool]]
@@ -76,6 +78,7 @@ class Intake:
         new = writer.lines - known.lines
         if writer.lines:
             writer.close(refused)
+            self._owe(stored)
         elif not refused:
             raise UsageError("there are no files in what was named")
         return Accepted(stored, writer.lines, new, known.met, refused, known.lines - known.met)
@@ -114,13 +117,19 @@ class Intake:
             return Media(name=asked.name, key=asked.name), False
         return self.upload(place, asked.name, self.collection.tenant)
 
+    def _owe(self, collection: Collection) -> None:
+        """Who asked is told of its end; once more, if it has ended before and is submitted again."""
+        if collection.webhook is not None:
+            now = datetime.now(UTC)
+            Debts(self.store).owe(Debt(url=collection.webhook, collection=collection.id, since=now))
+
     def _stored(self) -> Collection:
         """The collection as it was accepted first. Raises UsageError when that is not the same one."""
         try:
             stored = Collection.from_bytes(self.store.get(keys.collection(self.collection.id)))
         except MissingObjectError:
             return self.collection
-        for what in ("tenant", "engine"):
+        for what in ("tenant", "engine", "webhook", "webhook_each"):
             before, now = getattr(stored, what), getattr(self.collection, what)
             if before != now:
                 raise UsageError(

@@ -65,13 +65,14 @@ def check_tenant(tenant: str) -> None:
         raise UsageError(f"{tenant!r} cannot be a tenant: small letters, digits and hyphens, 63 at most")
 
 
-def who(tenant: str, priority: Priority, deadline: str | None, now: datetime) -> Asked:
+def who(tenant: str, priority: Priority, deadline: str | None, now: datetime, webhook: str | None = None) -> Asked:
     """Who asks, as a command line says it. Raises UsageError."""
     check_tenant(tenant)
     return Asked(
         tenant=tenant,
         priority=priority,
         deadline=None if deadline is None else moment(deadline, now),
+        webhook=webhook,
     )
 
 

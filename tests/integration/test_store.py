@@ -85,6 +85,26 @@ class TestContract:
         store.delete(keys[:1_050])
         assert list(store.list("many/a/")) == keys[1_050:1_100]
 
+    def test_a_folder_is_read_page_by_page(self, store: ObjectStore) -> None:
+        for number in range(7):
+            store.create(f"folder/{number}", b"")
+        store.create("folder2/0", b"")
+        first = list(store.first("folder/", 3))
+        assert first == ["folder/0", "folder/1", "folder/2"]
+        assert list(store.first("folder/", 3, first[-1])) == ["folder/3", "folder/4", "folder/5"]
+        assert list(store.first("folder/", 3, "folder/5")) == ["folder/6"]
+        assert list(store.first("folder/", 3, "folder/6")) == []
+        assert list(store.first("nothing/", 3)) == []
+
+    def test_it_tells_when_an_object_was_written_and_always_the_same(self, store: ObjectStore) -> None:
+        before = datetime.now(UTC) - timedelta(seconds=2)
+        store.create("written", b"1")
+        at = store.written("written")
+        assert before <= at <= datetime.now(UTC) + timedelta(seconds=2)
+        assert store.written("written") == at
+        with pytest.raises(MissingObjectError):
+            store.written("not written")
+
     def test_delete_of_a_missing_key_is_harmless(self, store: ObjectStore) -> None:
         store.create("open/1", b"x")
         store.create("open/2", b"x")

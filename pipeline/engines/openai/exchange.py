@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-import certifi
-
 from pipeline.errors import WorldError
+from pipeline.tls import trusting
 
 CONNECT_SECONDS = 5.0
 MAX_BODY_BYTES = 16 * 1024 * 1024  # an answer of 32,000 tokens is a hundredth of this
@@ -67,7 +66,7 @@ class Address:
             raise WorldError(f"{SETTING} holds more than an address; a key belongs in REELMILL_ENGINE__API_KEY")
         secure = parts.scheme == "https"
         default_port = 443 if secure else 80
-        return cls(url, secure, parts.hostname, port or default_port, parts.path, _trust() if secure else None)
+        return cls(url, secure, parts.hostname, port or default_port, parts.path, trusting() if secure else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +137,6 @@ class Exchange:
         if missing and len(received) <= MAX_BODY_BYTES:
             raise http.client.IncompleteRead(received, missing)
         return Received(response.status, {name.lower(): value for name, value in response.getheaders()}, received)
-
-
-def _trust() -> ssl.SSLContext:
-    """The system's certificate authorities (a company's own, say), and the usual ones."""
-    trust = ssl.create_default_context()
-    trust.load_verify_locations(certifi.where())
-    return trust
 
 
 def _words(error: Exception) -> str:

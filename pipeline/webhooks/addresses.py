@@ -1,0 +1,102 @@
+"""Where messages may go. Anybody who submits names an address, so the mill's own network is not to be reached by it.
+
+A name is resolved once; every address that it has must be allowed, and the one that was looked at is connected to, so
+that a name server which answers otherwise the next time changes nothing (OWASP, Server Side Request Forgery
+Prevention).
+"""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pipeline.errors import PermanentError, TransientError, UsageError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+#: The addresses of a host and a port, as text. Raises OSError.
+Resolve = Callable[[str, int], Sequence[str]]
+
+MAX_LENGTH = 2_000
+PORTS = {"https": 443, "http": 80}
+PRIVATE_SETTING = "REELMILL_WEBHOOKS__PRIVATE=true"
+#: Addresses of IPv6 that stand for one of IPv4 (RFC 6052), which a gateway would translate.
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+#: Where a cloud tells a machine its own keys, by IPv6; by IPv4 that is a link-local address.
+_METADATA = ipaddress.ip_address("fd00:ec2::254")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address that was looked at."""
+
+    host: str
+    port: int
+    address: str
+    path: str  #: with its query
+    is_secure: bool
+
+    @property
+    def authority(self) -> str:
+        """As the Host header has it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS["https" if self.is_secure else "http"] else f"{host}:{self.port}"
+
+
+def check(url: str, *, private: bool) -> str:
+    """The URL itself. Raises UsageError when nothing can be sent there. `private`: also without TLS, on any port."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no address for a webhook: {error}") from error
+    is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_LENGTH
+    if not is_plain or parts.scheme not in PORTS or not parts.hostname:
+        raise UsageError(f"{url!r} is no address for a webhook: write https://host/path")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise UsageError("the address of a webhook holds no password and no #fragment: messages are signed")
+    if not private and (parts.scheme != "https" or port not in (None, PORTS["https"])):
+        raise UsageError(f"webhooks go to https:// on its own port; to servers of your own, with {PRIVATE_SETTING}")
+    return url
+
+
+def resolve_host(host: str, port: int) -> Sequence[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(where[0]) for *_, where in found))
+
+
+def locate(url: str, *, private: bool, resolve: Resolve = resolve_host) -> Target:
+    """Where to connect to. Raises PermanentError for what must not be reached, TransientError when it is not found."""
+    try:
+        check(url, private=private)
+    except UsageError as error:
+        raise PermanentError(str(error)) from error
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+    try:
+        addresses = resolve(host, port)
+    except (OSError, UnicodeError) as error:
+        raise TransientError(f"the host {host} is not found", str(error)) from error
+    for address in addresses:
+        if not _is_allowed(ipaddress.ip_address(address.split("%", 1)[0]), private=private):
+            raise PermanentError(f"{host} is {address}, in a network that webhooks do not go to ({PRIVATE_SETTING})")
+    if not addresses:
+        raise TransientError(f"the host {host} has no address")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(host, port, addresses[0], path, is_secure=parts.scheme == "https")
+
+
+def _is_allowed(address: Address, *, private: bool) -> bool:
+    meant = _meant(address)
+    if meant.is_link_local or meant.is_multicast or meant.is_unspecified or meant == _METADATA:
+        return False
+    return meant.is_global or (private and meant.is_private)
+
+
+def _meant(address: Address) -> Address:
+    """The address of IPv4 that one of IPv6 stands for, or the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)

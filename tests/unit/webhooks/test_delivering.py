@@ -1,0 +1,358 @@
+"""Telling what is owed: a real deliverer over a bucket in memory, and a server that answers as it is told."""
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+
+from pipeline import keys
+from pipeline.collecting.record import Collection, Ended, Tally
+from pipeline.errors import TransientError
+from pipeline.job import Job, Media, Provenance, Result, ResultMedia, Status
+from pipeline.ledger import MemoryLedger
+from pipeline.settings import Webhooks
+from pipeline.webhooks import delivering
+from pipeline.webhooks.addresses import Target
+from pipeline.webhooks.debts import Debt, Debts, Origin
+from pipeline.webhooks.delivering import Deliverer, note_name
+from pipeline.webhooks.posting import Reply, new_secret
+from tests.doubles import MemoryStore
+
+NOW = datetime.now(UTC)
+HERE = "http://127.0.0.1:9/a"
+OTHER = "http://127.0.0.1:10/b"
+SECRET = new_secret()
+
+
+def result(job: str, status: Status = "done", error: str | None = None) -> Result:
+    media = Media(name="talk.wav", key="media/x")
+    return Result(
+        job=job,
+        status=status,
+        error=error,
+        task="transcribe",
+        media=ResultMedia(name="talk.wav", sha256=None, size=1, duration=3.5, info=None),
+        language="en",
+        text="words that only who may read the bucket should see",
+        segments=(),
+        outputs={"text": keys.transcript(job, "txt")},
+        asked=Job(id=job, media=media, engine="e"),
+        provenance=Provenance(reelmill="1", engine_asked="e", origins=(), input_sha256=None, attempts=1),
+    )
+
+
+class World:
+    """A bucket, a clock, a server and whoever delivers to it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.debts = Debts(self.store)
+        self.ledger = MemoryLedger()
+        self.now = 0.0
+        self.sent: list[tuple[str, Mapping[str, str], str]] = []
+        self.answer: Callable[[str, str], Reply] = lambda url, body: Reply(204)
+        self.settings = Webhooks(secrets=SecretStr(SECRET), private=True)
+        self.restart()
+
+    def restart(self) -> None:
+        self.deliverer = Deliverer(
+            self.store, self.ledger, self.settings, send=self.send, clock=lambda: self.now, chance=random.Random(1)
+        )
+
+    def send(self, target: Target, headers: Mapping[str, str], body: bytes, seconds: float) -> Reply:
+        url = f"http://{target.authority}{target.path}"
+        self.sent.append((url, headers, body.decode()))
+        return self.answer(url, body.decode())
+
+    def owe(self, job: str, url: str = HERE, since: datetime = NOW, collection: str | None = None) -> None:
+        self.debts.owe(Debt(url=url, job=job, since=since, collection=collection))
+
+    def end(self, job: str, status: Status = "done", error: str | None = None) -> None:
+        self.store.create(keys.result(job), result(job, status, error).to_bytes())
+        self.store.delete([keys.open_job(job)])
+
+    def open(self, job: str) -> None:
+        self.store.create(keys.open_job(job), b"{}")
+
+    def told(self, number: int = -1) -> dict[str, object]:
+        return dict(json.loads(self.sent[number][2]))
+
+    @property
+    def owed(self) -> int:
+        return len(list(self.store.list(keys.WEBHOOKS_OWED)))
+
+    @property
+    def given_up(self) -> list[Debt]:
+        return [debt for _, debt in self.debts.given_up()]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_job_is_told_of_when_it_has_ended_and_once(world: World) -> None:
+    world.open("j1")
+    world.owe("j1")
+    assert world.deliverer.round() == 0
+    world.end("j1")
+    assert world.deliverer.round() == 1
+    assert world.deliverer.round() == 0
+    assert (len(world.sent), world.owed) == (1, 0)
+    assert world.ledger.counts()[delivering.DELIVERED] == 1
+
+
+def test_a_result_that_is_taken_back_while_its_job_is_open_again_is_not_told(world: World) -> None:
+    world.end("j1", "failed", "bad")
+    world.open("j1")
+    world.owe("j1")
+    assert world.deliverer.round() == 0
+    assert world.owed == 1
+
+
+def test_a_message_is_signed_names_what_to_fetch_and_holds_no_text(world: World) -> None:
+    world.owe("j1", collection="c1")
+    world.end("j1", "partial", "minute 3 is missing")
+    world.deliverer.round()
+    url, headers, body = world.sent[0]
+    assert url == HERE
+    event = Webhook(SECRET).verify(body, dict(headers))
+    assert event["type"] == "job.partial"
+    assert event["data"] == {
+        "job": "j1",
+        "collection": "c1",
+        "custom_id": None,
+        "name": "talk.wav",
+        "task": "transcribe",
+        "status": "partial",
+        "error": "minute 3 is missing",
+        "seconds": 3.5,
+        "language": "en",
+        "result": world.store.address("jobs/j1/result.json"),
+        "outputs": {"text": world.store.address("jobs/j1/transcript.txt")},
+    }
+    assert "only who may read" not in body
+    assert datetime.fromisoformat(event["timestamp"]) == world.store.written(keys.result("j1"))
+
+
+def test_both_secrets_sign_while_receivers_change_over(world: World) -> None:
+    old, new = new_secret(), new_secret()
+    world.settings = Webhooks(secrets=SecretStr(f"{new}, {old}"), private=True)
+    world.restart()
+    world.owe("j1")
+    world.end("j1")
+    world.deliverer.round()
+    for secret in (old, new):
+        assert Webhook(secret).verify(world.sent[0][2], dict(world.sent[0][1]))
+
+
+def test_a_repetition_has_the_same_id_and_the_same_bytes_whoever_sends_it(world: World) -> None:
+    world.owe("j1")
+    world.end("j1")
+    world.answer = lambda url, body: Reply(None, "hung up")
+    world.deliverer.round()
+    world.restart()
+    world.answer = lambda url, body: Reply(200)
+    assert world.deliverer.round() == 1
+    (_, first, one), (_, second, other) = world.sent
+    assert (first["webhook-id"], one) == (second["webhook-id"], other)
+
+
+def test_another_end_of_the_same_job_is_another_message(world: World) -> None:
+    world.owe("j1", since=NOW)
+    world.end("j1", "failed", "bad")
+    world.deliverer.round()
+    world.store.delete([keys.result("j1")])
+    world.owe("j1", since=NOW + timedelta(hours=1))
+    world.end("j1")
+    world.deliverer.round()
+    assert [json.loads(body)["type"] for _, _, body in world.sent] == ["job.failed", "job.done"]
+    assert len({headers["webhook-id"] for _, headers, _ in world.sent}) == 2
+
+
+def test_lines_of_two_names_with_the_same_bytes_are_told_each(world: World) -> None:
+    for custom_id in ("a", "b", "b"):
+        world.debts.owe(Debt(url=HERE, job="j1", collection="c1", custom_id=custom_id, since=datetime.now(UTC)))
+    world.end("j1")
+    assert world.deliverer.round() == 2
+    assert sorted(json.loads(body)["data"]["custom_id"] for _, _, body in world.sent) == ["a", "b"]
+
+
+def test_a_collection_is_told_of_when_all_of_it_has_ended(world: World) -> None:
+    collection = Collection(id="c1", name="archive", engine="e", submitted_at=NOW)
+    world.store.create(keys.collection("c1"), collection.to_bytes())
+    world.store.create(keys.open_collection("c1"), b"")
+    world.debts.owe(Debt(url=HERE, collection="c1", since=NOW))
+    assert world.deliverer.round() == 0
+    tally = Tally(lines=3, statuses={"done": 2, "failed": 1}, seconds=9.0)
+    world.store.create(keys.ended_collection("c1"), Ended(tally=tally, ended_at=NOW).to_bytes())
+    assert world.deliverer.round() == 0
+    world.store.delete([keys.open_collection("c1")])
+    assert world.deliverer.round() == 1
+    assert world.told() == {
+        "type": "collection.ended",
+        "timestamp": NOW.isoformat(),
+        "data": {
+            "collection": "c1",
+            "name": "archive",
+            "lines": 3,
+            "statuses": {"done": 2, "failed": 1},
+            "seconds": 9.0,
+        },
+    }
+
+
+def test_a_server_that_is_away_is_left_alone_for_a_while_and_loses_nothing(world: World) -> None:
+    for number in range(50):
+        world.owe(f"j{number}")
+        world.end(f"j{number}")
+    world.answer = lambda url, body: Reply(503, "busy")
+    assert world.deliverer.round() == 0
+    assert len(world.sent) <= delivering.THREADS
+    asked = len(world.sent)
+    assert world.deliverer.round() == 0
+    assert len(world.sent) == asked
+    world.now = 7.0
+    world.answer = lambda url, body: Reply(200)
+    assert world.deliverer.round() == 50
+    assert world.owed == 0
+
+
+def test_a_server_that_is_away_holds_up_no_other(world: World) -> None:
+    for number in range(20):
+        world.owe(f"a{number}", HERE)
+        world.owe(f"b{number}", OTHER)
+        world.end(f"a{number}")
+        world.end(f"b{number}")
+    world.answer = lambda url, body: Reply(None, "down") if url == HERE else Reply(200)
+    assert world.deliverer.round() == 20
+    assert world.ledger.noted(note_name(Origin(address="http://127.0.0.1:9"))) is not None
+    assert world.ledger.noted(note_name(Origin(address="http://127.0.0.1:10"))) is None
+
+
+def test_a_message_that_its_server_does_not_take_holds_up_no_other(world: World) -> None:
+    for number in range(5):
+        world.owe(f"j{number}")
+        world.end(f"j{number}")
+    world.answer = lambda url, body: Reply(500, "cannot") if '"j2"' in body else Reply(200)
+    assert world.deliverer.round() == 4
+    sent = len(world.sent)
+    assert world.deliverer.round() == 0
+    assert len(world.sent) == sent
+    world.now = 7.0
+    world.answer = lambda url, body: Reply(200)
+    assert world.deliverer.round() == 1
+
+
+def test_what_nobody_takes_for_days_is_put_aside_with_the_reason_and_can_be_sent_again(world: World) -> None:
+    world.owe("j1", since=datetime.now(UTC) - timedelta(hours=73))
+    world.end("j1")
+    world.answer = lambda url, body: Reply(404, "no such page")
+    world.deliverer.round()
+    assert [debt.error for debt in world.given_up] == ["no such page"]
+    assert (world.owed, world.ledger.counts()[delivering.GIVEN_UP]) == (0, 1)
+    ((key, debt),) = world.debts.given_up()
+    world.debts.redrive(key, debt, datetime.now(UTC))
+    world.answer = lambda url, body: Reply(200)
+    world.restart()
+    assert world.deliverer.round() == 1
+    assert world.given_up == []
+
+
+def test_who_says_that_it_is_gone_is_not_asked_again(world: World) -> None:
+    world.owe("j1")
+    world.end("j1")
+    world.answer = lambda url, body: Reply(410, "gone")
+    world.deliverer.round()
+    assert [debt.error for debt in world.given_up] == ["gone"]
+
+
+def test_a_redirection_is_not_taken_for_an_answer(world: World) -> None:
+    world.owe("j1")
+    world.end("j1")
+    world.answer = lambda url, body: Reply(302, "elsewhere")
+    assert world.deliverer.round() == 0
+    assert world.owed == 1
+
+
+def test_an_address_that_must_not_be_reached_is_never_sent_to(world: World) -> None:
+    world.settings = Webhooks(secrets=SecretStr(SECRET), private=False)
+    world.restart()
+    world.owe("j1", "https://127.0.0.1/")
+    world.end("j1")
+    world.deliverer.round()
+    assert (world.sent, world.owed) == ([], 1)
+    note = world.ledger.noted(note_name(Origin(address="https://127.0.0.1")))
+    assert note is not None
+    assert "network" in note
+
+
+def test_without_a_secret_nothing_is_sent_and_nothing_is_lost(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.settings = Webhooks(private=True)
+    world.restart()
+    world.owe("j1")
+    world.end("j1")
+    assert world.deliverer.round() == 0
+    assert (world.sent, world.owed) == ([], 1)
+    assert "REELMILL_WEBHOOKS__SECRETS" in caplog.text
+
+
+def test_a_page_that_is_all_of_open_jobs_does_not_hide_those_behind_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "PAGE", 10)
+    for number in range(35):
+        world.owe(f"j{number:02d}")
+        if number == 34:
+            world.end("j34")
+        else:
+            world.open(f"j{number:02d}")
+    assert sum(world.deliverer.round() for _ in range(4)) == 1
+    world.end("j00")
+    assert sum(world.deliverer.round() for _ in range(4)) == 1
+
+
+def test_a_debt_that_cannot_be_read_holds_up_no_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.owe("j1")
+    world.end("j1")
+    (key,) = world.store.list(keys.WEBHOOKS_OWED)
+    world.store.create(f"{key}x", b"{")
+    assert world.deliverer.round() == 1
+    assert "cannot make out" in caplog.text
+
+
+def test_a_store_that_is_away_ends_the_round_and_the_next_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.owe("j1")
+    world.end("j1")
+    with monkeypatch.context() as patched:
+
+        def away(key: str) -> bytes:
+            raise TransientError("the store is away")
+
+        patched.setattr(world.store, "get", away)
+        with pytest.raises(TransientError):
+            world.deliverer.round()
+    assert world.deliverer.round() == 1
+
+
+def test_a_round_ends_in_time_for_another_to_take_over(world: World) -> None:
+    for number in range(30):
+        world.owe(f"j{number}")
+        world.end(f"j{number}")
+
+    def slow(url: str, body: str) -> Reply:
+        world.now += 3.0
+        return Reply(200)
+
+    world.answer = slow
+    taken = world.deliverer.round()
+    assert 0 < taken <= delivering.ROUND_SECONDS / 3 + delivering.THREADS
+    while world.owed:
+        assert world.deliverer.round()
+    assert len(world.sent) == 30
