@@ -23,6 +23,10 @@ class Delivery:
     event: dict[str, Any]
 
     @property
+    def is_taken(self) -> bool:
+        return self.status is not None and self.status < 300
+
+    @property
     def subject(self) -> str:
         """The job or the collection."""
         return str(self.event["data"].get("job") or self.event["data"]["collection"])
@@ -51,10 +55,6 @@ class Receiver:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/hook?for=tests"
-
-    @property
-    def taken(self) -> list[Delivery]:
-        return [one for one in self.deliveries if one.status is not None and one.status < 300]
 
     def take(self, handler: BaseHTTPRequestHandler, body: str) -> None:
         headers = dict(handler.headers.items())

@@ -15,11 +15,13 @@ import redis
 from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
+from pydantic import SecretStr
 
 from pipeline.fleet import open_ports
 from pipeline.producer import Producer
 from pipeline.services import Valkey
-from pipeline.settings import S3, Engine, Settings, Speech, Steward, Workers, asked_engine
+from pipeline.settings import S3, Engine, Settings, Speech, Steward, Webhooks, Workers, asked_engine
+from pipeline.webhooks.posting import new_secret
 from tests.faults.checker import Verdict, check, read_bucket
 from tests.faults.crew import Crew
 from tests.faults.load import Item, items
@@ -29,6 +31,7 @@ from tests.faults.sabotage import ARMED
 from tests.faults.setup import Setup
 from tests.faults.submitter import Stream, Submitter
 from tests.s3_proxy import S3Proxy, serving
+from tests.webhook_receiver import Receiver, moody
 
 POLL_SECONDS = 0.2
 BUSY_SECONDS = 60
@@ -97,6 +100,8 @@ class Bench:
         }
         if setup.crash_points:
             environment["FAULTS_CRASH_DIR"] = str(self._arm(setup.crash_points))
+        answer = moody(self._seed)
+        self.receiver = self._exit.enter_context(Receiver(self.settings.webhooks.keys[0], answer).serving())
         logs = state / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self.crew = Crew(logs, environment)
@@ -107,7 +112,9 @@ class Bench:
         self._exit.callback(self.meter.stop)
         ports = open_ports(self.routed("submitter"))
         producer = Producer(ports, self.settings)
-        self.submitter = Submitter(producer, ports.store, asked_engine(self.settings.engine), self.log)
+        self.submitter = Submitter(
+            producer, ports.store, asked_engine(self.settings.engine), self.log, self.receiver.url
+        )
         self.log.touch()
 
     @property
@@ -134,6 +141,7 @@ class Bench:
                 max_attempts=setup.max_attempts,
             ),
             speech=Speech(gate="none"),
+            webhooks=Webhooks(secrets=SecretStr(new_secret()), private=True, request_seconds=5),
         )
 
     def routed(self, name: str) -> Settings:
@@ -180,6 +188,10 @@ class Bench:
         found = self.client.list_objects(self._s3.bucket, prefix="open", recursive=True)
         return {str(item.object_name) for item in found}
 
+    def owed(self) -> bool:
+        """Whether somebody is still to be told of an end."""
+        return any(self.client.list_objects(self._s3.bucket, prefix="webhooks/owed/", recursive=True))
+
     def results(self) -> int:
         """How many jobs have a result."""
         found = self.client.list_objects(self._s3.bucket, prefix="jobs/", recursive=True)
@@ -218,9 +230,9 @@ class Bench:
         return True
 
     def await_quiet(self) -> float:
-        """Wait until nothing is open; the seconds that took. A mill that stays busy is the checker's business."""
+        """Wait until nothing is open or owed; the seconds that took. A mill that stays busy is the checker's business."""
         started = time.monotonic()
-        while self.open_jobs() and time.monotonic() - started < self.setup.quiet_seconds:
+        while (self.open_jobs() or self.owed()) and time.monotonic() - started < self.setup.quiet_seconds:
             time.sleep(POLL_SECONDS)
         return time.monotonic() - started
 
@@ -246,7 +258,7 @@ class Bench:
         return {job: int(result["provenance"]["attempts"]) for job, result in results.items()}
 
     def verdict(self) -> Verdict:
-        return check(self.client, self._s3.bucket, self.log)
+        return check(self.client, self._s3.bucket, self.log, self.receiver.deliveries)
 
 
 def _client(s3: S3) -> Minio:

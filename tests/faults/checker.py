@@ -2,16 +2,19 @@
 
 It shares no code with the mill: keys and documents are read here as the published layout describes them.
 I1 every accepted job ended, with all its outputs; I2 nothing was written twice; I3 the text is the one that its item
-must give; I5 nothing is left open; I6 no healthy item was quarantined, and no sick one was let through.
+must give; I5 nothing is left open; I6 no healthy item was quarantined, and no sick one was let through; I7 each end was
+told by webhook at least once, signed, and in the same words each time.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from minio import Minio
+
+from tests.webhook_receiver import Delivery
 
 ENDED = frozenset({"done", "partial", "failed", "cancelled"})
 #: Temporary objects, which may be written anew after they were deleted. Everything else of a job is written once.
@@ -52,13 +55,25 @@ class Verdict:
     healthy_quarantined: tuple[str, ...] = ()
     sick_passed: tuple[str, ...] = ()
     left_open: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
+    told_otherwise: tuple[str, ...] = ()
+    """Ids of messages that were not always the same, not signed, or not what became of their job."""
     left_over: tuple[str, ...] = field(default=(), compare=False)
     """Temporary objects of jobs that ended: waste, and no broken promise."""
 
     @property
     def violations(self) -> dict[str, tuple[str, ...]]:
         """By name, those that there are."""
-        names = ("lost", "doubled", "wrong", "healthy_quarantined", "sick_passed", "left_open")
+        names = (
+            "lost",
+            "doubled",
+            "wrong",
+            "healthy_quarantined",
+            "sick_passed",
+            "left_open",
+            "untold",
+            "told_otherwise",
+        )
         found = {name: tuple(getattr(self, name)) for name in names}
         return {name: what for name, what in found.items() if what}
 
@@ -96,8 +111,8 @@ def read_bucket(client: Minio, name: str) -> Bucket:
     return Bucket(writes=writes, present=frozenset(present), results=results)
 
 
-def judge(accepted: Collection[Accepted], bucket: Bucket) -> Verdict:
-    """Hold what was promised against what is there."""
+def judge(accepted: Collection[Accepted], bucket: Bucket, deliveries: Sequence[Delivery] | None = None) -> Verdict:
+    """Hold what was promised against what is there. `deliveries` None: nobody was to be told."""
     quarantine = {key.removeprefix("quarantine/").removesuffix(".json") for key in _under("quarantine/", bucket)}
     healthy = [item for item in accepted if item.fate == "done"]
     sick = [item for item in accepted if item.fate == "failed"]
@@ -118,12 +133,29 @@ def judge(accepted: Collection[Accepted], bucket: Bucket) -> Verdict:
         ),
         sick_passed=tuple(item.job for item in sick if statuses.get(item.job) == "done"),
         left_open=tuple(sorted([*_under("open/", bucket), *_under("open-collections/", bucket)])),
+        untold=() if deliveries is None else _untold(accepted, deliveries),
+        told_otherwise=tuple(_told_otherwise(deliveries or (), statuses)),
         left_over=tuple(
             sorted(
                 key for key in _under("jobs/", bucket) if not _is_committed(key) and key.split("/")[1] in bucket.results
             )
         ),
     )
+
+
+def _untold(accepted: Collection[Accepted], deliveries: Sequence[Delivery]) -> tuple[str, ...]:
+    told = {delivery.subject for delivery in deliveries if delivery.is_taken}
+    return tuple(item.job for item in accepted if item.job not in told)
+
+
+def _told_otherwise(deliveries: Sequence[Delivery], statuses: Mapping[str, str]) -> Iterable[str]:
+    first: dict[str, str] = {}
+    for delivery in deliveries:
+        is_same = first.setdefault(delivery.id, delivery.body) == delivery.body
+        status = statuses.get(delivery.subject)
+        is_so = status is None or delivery.event.get("type") == f"job.{status}"
+        if not (is_same and is_so and delivery.is_signed):
+            yield delivery.id
 
 
 def _under(prefix: str, bucket: Bucket) -> Iterable[str]:
@@ -151,5 +183,5 @@ def _as_told(item: Accepted, bucket: Bucket) -> bool:
     return all(text.count(words) == 1 for words in item.contains)
 
 
-def check(client: Minio, bucket: str, log: Path) -> Verdict:
-    return judge(read_log(log), read_bucket(client, bucket))
+def check(client: Minio, bucket: str, log: Path, deliveries: Sequence[Delivery]) -> Verdict:
+    return judge(read_log(log), read_bucket(client, bucket), deliveries)

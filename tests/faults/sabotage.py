@@ -22,6 +22,7 @@ from pipeline.job import Job, Windows, Work
 from pipeline.settings import Settings
 from pipeline.stages import Ports, attempt
 from pipeline.stages.source import MediaSource
+from pipeline.webhooks.debts import Debt, Debts
 
 ARMED, FIRED = ".armed", ".fired"
 CRASHED = 137
@@ -186,10 +187,23 @@ def _without_self_test() -> None:
     store.S3Store.self_test = lambda self: None  # type: ignore[method-assign]
 
 
+def _without_debts() -> None:
+    """What is owed is crossed out before it is told."""
+    read = Debts.read
+
+    def forgetful(self: Debts, key: str) -> Debt:
+        debt = read(self, key)
+        self.settle(key)
+        return debt
+
+    Debts.read = forgetful  # type: ignore[method-assign]
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "counting": _without_counting,
     "leases": _without_leases,
     "patience": _without_patience,
     "deadlines": _without_deadlines,
     "self-test": _without_self_test,
+    "debts": _without_debts,
 }

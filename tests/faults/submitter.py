@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from pipeline.collecting.record import Collection, Line
 from pipeline.collecting.shards import Writer
 from pipeline.errors import ReelmillError
+from pipeline.identity import NORMAL
 from pipeline.objects import ObjectStore
 from pipeline.producer import Producer
 from tests.faults.load import Item
@@ -19,12 +21,13 @@ from tests.faults.load import Item
 class Submitter:
     """Submits items one by one. What is refused is written down as such and not tried again."""
 
-    def __init__(self, producer: Producer, store: ObjectStore, engine: str, log: Path) -> None:
-        """`engine` as jobs carry it."""
+    def __init__(self, producer: Producer, store: ObjectStore, engine: str, log: Path, webhook: str) -> None:
+        """`engine` as jobs carry it; `webhook`: where each end is told."""
         self._producer = producer
         self._store = store
         self._engine = engine
         self._log = log
+        self._asked = replace(NORMAL, webhook=webhook)
         self.num_accepted = 0
         self.num_refused = 0
 
@@ -38,7 +41,9 @@ class Submitter:
 
     def submit_collection(self, name: str, items: Iterable[Item]) -> None:
         """Submit items as one collection; its jobs are accepted when its last shard is stored."""
-        collection = Collection(id=name, name=name, engine=self._engine, submitted_at=datetime.now(UTC))
+        collection = Collection(
+            id=name, name=name, engine=self._engine, submitted_at=datetime.now(UTC), webhook=self._asked.webhook
+        )
         writer = Writer(self._store, collection)
         lines: list[tuple[Item, str]] = []
         for item in items:
@@ -54,7 +59,7 @@ class Submitter:
 
     def _entry(self, item: Item) -> dict[str, object]:
         try:
-            job = self._producer.submit(item.path, item.path.name, item.options, task=item.task)
+            job = self._producer.submit(item.path, item.path.name, item.options, task=item.task, asked=self._asked)
         except ReelmillError as error:
             self.num_refused += 1
             return {"refused": item.path.name, "reason": str(error)}

@@ -80,6 +80,7 @@ POINTS = both(
     "store.create.result",
     "store.create.transcript",
     "store.delete.open",
+    "store.delete.webhooks",
     "store.delete.whole",
     "send.cut",
     "send.infer",

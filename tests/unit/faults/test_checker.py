@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.checker import Accepted, Bucket, judge, read_log
+from tests.webhook_receiver import Delivery
 
 HEALTHY = Accepted("jhealthy", "a.txt", ("m000000000001",), "done")
 SICK = Accepted("jsick", "b.wav", (), "failed")
@@ -98,6 +99,29 @@ PLANTED: dict[str, tuple[Callable[[Bucket], Bucket], str]] = {
 def test_each_planted_violation_is_found_and_no_other(name: str) -> None:
     plant, found = PLANTED[name]
     assert violations(plant(kept())) == {found}
+
+
+def told(job: str, kind: str = "job.done", body: str = "{}", status: int | None = 204, signed: bool = True) -> Delivery:
+    return Delivery(f"msg_{job}", body, status, signed, {"type": kind, "data": {"job": job}})
+
+
+EACH = [told("jhealthy"), told("jsick", "job.failed")]
+HEARD: dict[str, tuple[list[Delivery], set[str]]] = {
+    "each once": (EACH, set()),
+    "one again in the same words": ([*EACH, told("jsick", "job.failed")], set()),
+    "one that was taken at the second try": ([told("jhealthy", status=None), *EACH], set()),
+    "nobody": ([], {"untold"}),
+    "one that was never taken": ([told("jhealthy", status=503), EACH[1]], {"untold"}),
+    "one in other words": ([*EACH, told("jhealthy", body="{ }")], {"told_otherwise"}),
+    "one not signed": ([EACH[0], told("jsick", "job.failed", signed=False)], {"told_otherwise"}),
+    "one that ended otherwise": ([told("jhealthy", "job.failed"), EACH[1]], {"told_otherwise"}),
+}
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_what_was_heard_is_held_against_what_became_of_it(name: str) -> None:
+    deliveries, found = HEARD[name]
+    assert set(judge([HEALTHY, SICK], kept(), deliveries).violations) == found
 
 
 def test_temporary_objects_may_be_written_anew_but_those_left_over_are_told() -> None:
