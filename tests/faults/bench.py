@@ -230,7 +230,7 @@ class Bench:
         return True
 
     def await_quiet(self) -> float:
-        """Wait until nothing is open or owed; the seconds that took. A mill that stays busy is the checker's business."""
+        """Wait until nothing is open or owed; the seconds that took. A busy mill is the checker's business."""
         started = time.monotonic()
         while (self.open_jobs() or self.owed()) and time.monotonic() - started < self.setup.quiet_seconds:
             time.sleep(POLL_SECONDS)
