@@ -17,13 +17,13 @@ MARGIN_SECONDS = 10.0
 
 
 class Teller:
-    """A context manager: delivers while it is open, if nobody else does."""
+    """A context manager: delivers while it is open, if nobody else does. A message on its way is waited for."""
 
-    def __init__(self, ports: Ports, settings: Settings) -> None:
+    def __init__(self, ports: Ports, settings: Settings, deliverer: Deliverer | None = None) -> None:
         self._ledger = ports.ledger
         self._interval = settings.steward.interval
         self._lease_seconds = ROUND_SECONDS + settings.webhooks.request_seconds + MARGIN_SECONDS
-        self._deliverer = Deliverer(ports.store, ports.ledger, settings.webhooks)
+        self._deliverer = deliverer or Deliverer(ports.store, ports.ledger, settings.webhooks)
         self._name = uuid4().hex
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
@@ -34,8 +34,9 @@ class Teller:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._deliverer.close()
+        self._deliverer.end()
         self._thread.join()
+        self._deliverer.close()
         try:
             self._ledger.resign(OFFICE, self._name)
         except TransientError as error:

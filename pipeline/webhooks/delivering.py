@@ -89,10 +89,12 @@ class Deliverer:
             self._ledger.count(DELIVERED, number)
         return number
 
-    def close(self) -> None:
-        """End; a message that is on its way is waited for."""
+    def end(self) -> None:
+        """Let the round that is going on begin no further message. Called by another thread."""
         self._is_ending = True
-        self._pool.shutdown(cancel_futures=True)
+
+    def close(self) -> None:
+        self._pool.shutdown()
 
     def _origins(self) -> Iterator[Origin]:
         now = self._clock()
