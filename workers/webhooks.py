@@ -7,23 +7,23 @@ from uuid import uuid4
 from pipeline.errors import TransientError
 from pipeline.settings import Settings
 from pipeline.stages import Ports
-from pipeline.webhooks.delivering import ROUND_SECONDS, Deliverer
+from pipeline.webhooks.delivering import Deliverer
 
 log = logging.getLogger(__name__)
 
 OFFICE = "webhooks"
-#: Of what a round may last beside its messages.
+#: The office is free when its holder is silent for so much longer than a message may take.
 MARGIN_SECONDS = 10.0
 
 
 class Teller:
     """A context manager: delivers while it is open, if nobody else does. A message on its way is waited for."""
 
-    def __init__(self, ports: Ports, settings: Settings, deliverer: Deliverer | None = None) -> None:
+    def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ledger = ports.ledger
         self._interval = settings.steward.interval
-        self._lease_seconds = ROUND_SECONDS + settings.webhooks.request_seconds + MARGIN_SECONDS
-        self._deliverer = deliverer or Deliverer(ports.store, ports.ledger, settings.webhooks)
+        self._lease_seconds = settings.webhooks.request_seconds + MARGIN_SECONDS
+        self._deliverer = Deliverer(ports.store, ports.ledger, settings.webhooks, leads=self._leads)
         self._name = uuid4().hex
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
@@ -42,11 +42,13 @@ class Teller:
         except TransientError as error:
             log.warning("whoever delivers next has to wait: %s (%s)", error, error.detail)
 
+    def _leads(self) -> bool:
+        return self._ledger.lead(OFFICE, self._name, self._lease_seconds)
+
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
             try:
-                if self._ledger.lead(OFFICE, self._name, self._lease_seconds):
-                    self._deliverer.round()
+                self._deliverer.round()
             except TransientError as error:
                 log.warning("cannot deliver webhooks now: %s (%s)", error, error.detail)
             except Exception:

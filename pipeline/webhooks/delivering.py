@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 PAGE = 1_000
 #: Messages on their way at once.
 THREADS = 8
-#: A round takes no further message after so long, so that another steward may take over.
-ROUND_SECONDS = 20.0
 #: Names in the ledger.
 DELIVERED, GIVEN_UP = "webhooks_delivered", "webhooks_given_up"
 NOTE_PREFIX = "webhook:"
@@ -54,13 +52,16 @@ class Deliverer:
         ledger: Ledger,
         settings: Webhooks,
         *,
+        leads: Callable[[], bool] = lambda: True,
         send: Send = post,
         clock: Callable[[], float] = monotonic,
         chance: random.Random | None = None,
     ) -> None:
+        """`leads`: whether this is still the one that delivers; asked before each message."""
         self._store = store
         self._ledger = ledger
         self._settings = settings
+        self._leads = leads
         self._send = send
         self._clock = clock
         self._debts = Debts(store)
@@ -72,6 +73,8 @@ class Deliverer:
 
     def round(self) -> int:
         """Tell what is due; returns how many messages were taken. Raises TransientError."""
+        if not self._leads():
+            return 0
         pages = {origin.id: (origin, self._page(origin)) for origin in self._origins()}
         if not any(page for _, page in pages.values()):
             return 0
@@ -82,9 +85,8 @@ class Deliverer:
         rows = [
             [_Due(key, origin) for key in page if subject_of(key) not in still_open] for origin, page in pages.values()
         ]
-        until = self._clock() + ROUND_SECONDS
         in_turn = [due for due in chain.from_iterable(zip_longest(*rows)) if due is not None]
-        number = sum(self._pool.map(lambda due: self._settled(due, until), in_turn))
+        number = sum(self._pool.map(self._settled, in_turn))
         if number:
             self._ledger.count(DELIVERED, number)
         return number
@@ -113,11 +115,11 @@ class Deliverer:
         collections = (key.removeprefix(keys.OPEN_COLLECTIONS) for key in self._store.list(keys.OPEN_COLLECTIONS))
         return frozenset(chain(jobs, collections))
 
-    def _settled(self, due: _Due, until: float) -> bool:
+    def _settled(self, due: _Due) -> bool:
         with self._lock:
             now = self._clock()
             may_send = self._patience.may_ask(due.origin.id, now) and self._patience.may_send(due.key, now)
-        if not may_send or now >= until or self._is_ending:
+        if not may_send or self._is_ending or not self._leads():
             return False
         try:
             return self._told(due)

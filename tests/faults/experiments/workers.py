@@ -43,7 +43,9 @@ def crash_at_points(bench: Bench) -> None:
     def fired() -> set[str]:
         return {path.name.removesuffix(FIRED) for path in bench.crash_dir.glob(f"*{FIRED}")}
 
-    bench.wait_for(lambda: len(fired()) == len(points) or not bench.open_jobs(), 300, "all crash points are met")
+    bench.wait_for(
+        lambda: len(fired()) == len(points) or not (bench.open_jobs() or bench.owed()), 300, "all crash points are met"
+    )
     missed = sorted(set(points) - fired())
     if missed:
         bench.complaints.append(f"nobody came by {', '.join(missed)}")

@@ -53,6 +53,7 @@ class World:
         self.debts = Debts(self.store)
         self.ledger = MemoryLedger()
         self.now = 0.0
+        self.leads = True
         self.sent: list[tuple[str, Mapping[str, str], str]] = []
         self.answer: Callable[[str, str], Reply] = lambda url, body: Reply(204)
         self.settings = Webhooks(secrets=SecretStr(SECRET), private=True)
@@ -60,7 +61,13 @@ class World:
 
     def restart(self) -> None:
         self.deliverer = Deliverer(
-            self.store, self.ledger, self.settings, send=self.send, clock=lambda: self.now, chance=random.Random(1)
+            self.store,
+            self.ledger,
+            self.settings,
+            leads=lambda: self.leads,
+            send=self.send,
+            clock=lambda: self.now,
+            chance=random.Random(1),
         )
 
     def send(self, target: Target, headers: Mapping[str, str], body: bytes, seconds: float) -> Reply:
@@ -341,18 +348,20 @@ def test_a_store_that_is_away_ends_the_round_and_the_next_goes_on(
     assert world.deliverer.round() == 1
 
 
-def test_a_round_ends_in_time_for_another_to_take_over(world: World) -> None:
+def test_who_is_no_longer_in_office_sends_no_further_message(world: World) -> None:
     for number in range(30):
         world.owe(f"j{number}")
         world.end(f"j{number}")
 
-    def slow(url: str, body: str) -> Reply:
-        world.now += 3.0
+    def told_once(url: str, body: str) -> Reply:
+        world.leads = False
         return Reply(200)
 
-    world.answer = slow
-    taken = world.deliverer.round()
-    assert 0 < taken <= delivering.ROUND_SECONDS / 3 + delivering.THREADS
-    while world.owed:
-        assert world.deliverer.round()
-    assert len(world.sent) == 30
+    world.answer = told_once
+    assert 0 < world.deliverer.round() <= delivering.THREADS
+    sent = len(world.sent)
+    assert world.deliverer.round() == 0
+    assert len(world.sent) == sent
+    world.leads = True
+    world.answer = lambda url, body: Reply(200)
+    assert world.deliverer.round() == 30 - sent
