@@ -43,8 +43,10 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"])).decode()
-                receiver.take(self, body)
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) == length:  # else its sender died, and this is no message
+                    receiver.take(self, body.decode())
 
             def log_message(self, *_: object) -> None:
                 pass
