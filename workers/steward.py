@@ -58,6 +58,7 @@ class Steward:
         if time.monotonic() < self._not_before:
             return 0
         is_open = frozenset(open_jobs(self._ports))
+        self._hear()  # after the listing: what is gone from it has mostly said how it ended, and need not be read
         in_flight = self._ports.ledger.in_flight()
         self._dismiss(in_flight - is_open)
         self._admitter.refresh(is_open, in_flight)
@@ -71,10 +72,13 @@ class Steward:
         """Let in what there is room for; returns how many jobs."""
         if time.monotonic() < self._not_before:
             return 0
+        self._hear()
+        return self._admitter.admit() if self._admitter.has_waiting else 0
+
+    def _hear(self) -> None:
         endings = self._ports.ledger.endings()
         self._prospects.did(sum(ending.seconds for ending in endings))
         self._admitter.ended(endings)
-        return self._admitter.admit() if self._admitter.has_waiting else 0
 
     def close(self) -> None:
         """Let another one lead."""
