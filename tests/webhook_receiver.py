@@ -87,6 +87,16 @@ class Receiver:
 
 
 def moody(seed: int) -> Answer:
-    """One that now and then is busy, fails, or hangs up."""
+    """One that now and then is busy or hangs up, and fails over a message once: then it is left alone for minutes."""
     chance = random.Random(seed)
-    return lambda body: chance.choices((204, 503, 500, None), weights=(90, 4, 2, 4))[0]
+    failed: set[str] = set()
+
+    def answer(body: str) -> int | None:
+        (status,) = chance.choices((204, 503, 500, None), weights=(90, 4, 2, 4))
+        if status == 500 and body in failed:
+            return 204
+        if status == 500:
+            failed.add(body)
+        return status
+
+    return answer
