@@ -39,7 +39,7 @@ def webhooks_list(json: Json = False, data_dir: DataDir = None) -> None:
             if json:
                 show.print_json(row)
             else:
-                error = f"\tlast error {row['last_error']}" if row["last_error"] else ""
+                error = f"\tlast error {show.printable(str(row['last_error']))}" if row["last_error"] else ""
                 print(f"{row['server']}\t{row['owed']:,} owed\t{row['given_up']:,} put aside{error}")
 
 

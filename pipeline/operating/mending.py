@@ -12,6 +12,7 @@ from pipeline.operating.outcomes import outcomes
 from pipeline.operating.report import not_all_done
 from pipeline.operating.standing import read_closed
 from pipeline.producer import Producer
+from pipeline.webhooks.debts import Debt, Debts
 
 
 def cancel(store: ObjectStore, producer: Producer, collection: str) -> int:
@@ -53,6 +54,9 @@ def retry(store: ObjectStore, producer: Producer, collection: str) -> Iterator[s
         store.create(keys.closed_collection(collection), again.to_bytes())
     store.delete([keys.ended_collection(collection)])
     store.create(keys.open_collection(collection), b"")
+    webhook = read_collection(store, collection).webhook
+    if webhook is not None:  # its jobs' ends are owed by whoever lets them in
+        Debts(store).owe(Debt(url=webhook, collection=collection, since=datetime.now(UTC)))
 
 
 def _not_done(store: ObjectStore, collection: str, wanted: Callable[[int], bool]) -> Iterator[str]:

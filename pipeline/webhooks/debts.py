@@ -59,6 +59,7 @@ class Debts:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._known: set[str] = set()
+        self._origins: dict[str, Origin] = {}  #: by key; they never change
 
     def owe(self, debt: Debt) -> None:
         """Once this returns, it will be told."""
@@ -68,9 +69,15 @@ class Debts:
             self._known.add(origin.id)
         self._store.create(keys.webhook_owed(origin.id, debt.name), debt.to_bytes())
 
+    def is_any(self) -> bool:
+        """Whether anything is owed to anybody, by one request."""
+        return bool(self._store.first(keys.WEBHOOKS_OWED, 1))
+
     def origins(self) -> Iterator[Origin]:
         for key in self._store.list(keys.WEBHOOK_ORIGINS):
-            yield Origin.from_bytes(self._store.get(key))
+            if key not in self._origins:
+                self._origins[key] = Origin.from_bytes(self._store.get(key))
+            yield self._origins[key]
 
     def page(self, origin: Origin, most: int, after: str = "") -> Sequence[str]:
         """The keys of what one server is owed, in order, from behind one on."""

@@ -33,6 +33,7 @@ THREADS = 8
 #: Names in the ledger.
 DELIVERED, GIVEN_UP = "webhooks_delivered", "webhooks_given_up"
 NOTE_PREFIX = "webhook:"
+UNSIGNED = "cannot be signed: set REELMILL_WEBHOOKS__SECRETS where the steward runs"
 
 Send = Callable[[Target, Mapping[str, str], bytes, float], Reply]
 
@@ -70,16 +71,17 @@ class Deliverer:
         self._lock = threading.Lock()  # of the patience
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="webhooks")
         self._is_ending = False
+        self._has_complained = False
 
     def round(self) -> int:
         """Tell what is due; returns how many messages were taken. Raises TransientError."""
-        if not self._leads():
+        if not self._leads() or not self._debts.is_any():
+            return 0
+        if not self._settings.keys:
+            self._complain()
             return 0
         pages = {origin.id: (origin, self._page(origin)) for origin in self._origins()}
         if not any(page for _, page in pages.values()):
-            return 0
-        if not self._settings.keys:
-            log.error("webhooks are owed and cannot be signed: set REELMILL_WEBHOOKS__SECRETS")
             return 0
         still_open = self._still_open()
         rows = [
@@ -97,6 +99,14 @@ class Deliverer:
 
     def close(self) -> None:
         self._pool.shutdown()
+
+    def _complain(self) -> None:
+        """Once in the log, and where people look."""
+        if not self._has_complained:
+            log.error("webhooks are owed and %s", UNSIGNED)
+            self._has_complained = True
+        for origin in self._debts.origins():
+            self._ledger.note(note_name(origin), UNSIGNED)
 
     def _origins(self) -> Iterator[Origin]:
         now = self._clock()

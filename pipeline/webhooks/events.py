@@ -23,7 +23,7 @@ MAX_WORDS = 1_000
 @dataclass(frozen=True, slots=True)
 class Event:
     id: str
-    body: str  #: JSON
+    body: str  #: JSON, in ASCII: names of files may hold bytes that are no text
 
 
 def job_event(debt: Debt, result: Result, at: datetime, address: Callable[[str], str]) -> Event:
@@ -59,4 +59,4 @@ def collection_event(debt: Debt, collection: Collection, ended: Ended) -> Event:
 def _event(kind: str, debt: Debt, at: datetime, data: dict[str, Any]) -> Event:
     digest = hashlib.sha256(f"{debt.url} {debt.name} {kind} {at.isoformat()}".encode()).hexdigest()
     body = {"type": kind, "timestamp": at.isoformat(), "data": data}
-    return Event(f"msg_{digest[:32]}", json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+    return Event(f"msg_{digest[:32]}", json.dumps(body, separators=(",", ":")))

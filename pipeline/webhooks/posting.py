@@ -69,11 +69,16 @@ def post(target: Target, headers: Mapping[str, str], body: bytes, seconds: float
             connection.sock = _connected(target, seconds, is_late, end)
             connection.request("POST", target.path, body, {"Host": target.authority, "Connection": "close", **headers})
             response = connection.getresponse()
-            reply = Reply(response.status, f"the server answered {response.status} {response.reason}"[:200])
+            reply = Reply(response.status, _plain(f"the server answered {response.status} {response.reason}"))
     except (OSError, HTTPException) as error:
-        reply = Reply(None, f"no answer: {error!r}"[:200])
+        reply = Reply(None, _plain(f"no answer: {error!r}"))
     # A header that was cut off in its middle looks like the last one.
     return Reply(None, f"no whole answer within {seconds:.0f} s") if is_late.is_set() else reply
+
+
+def _plain(words: str) -> str:
+    """What somebody's server said, fit for a log and a terminal."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in words[:200])
 
 
 def _connected(target: Target, seconds: float, is_late: threading.Event, end: ExitStack) -> socket.socket:

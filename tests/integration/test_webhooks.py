@@ -52,6 +52,14 @@ def test_a_redirection_is_not_followed(status: int) -> None:
     assert len(receiver.deliveries) == 1
 
 
+def test_what_a_server_says_does_nothing_to_a_log_or_a_terminal() -> None:
+    with trickling(b"HTTP/1.1 500 \x1b[2Joops" + b"!" * 500 + b"\r\ncontent-length: 5\r\n\r\n") as url:
+        reply = send(url)
+    assert reply.status == 500
+    assert reply.reason.isprintable()
+    assert len(reply.reason) <= 200
+
+
 def test_who_hangs_up_or_does_not_listen_is_away() -> None:
     with Receiver(SECRET, lambda body: None).serving() as receiver:
         assert send(receiver.url).is_away

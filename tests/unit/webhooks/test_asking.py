@@ -14,6 +14,8 @@ from pipeline.identity import NORMAL
 from pipeline.job import Options
 from pipeline.local import webhooks_of
 from pipeline.objects import ObjectStore
+from pipeline.operating.mending import retry
+from pipeline.producer import Producer
 from pipeline.settings import Settings, Webhooks
 from pipeline.stewarding.recovery import recover
 from pipeline.webhooks.debts import Debt, Debts
@@ -148,6 +150,15 @@ def test_another_address_for_the_same_collection_is_refused_rather_than_forgotte
     desk.submit([desk.asked("a")], collection=DESK_ARCHIVE.model_copy(update={"webhook": URL}))
     with pytest.raises(UsageError, match=r"webhook https://example.com/hook, not None"):
         desk.submit([desk.asked("a")])
+
+
+def test_a_collection_that_is_tried_again_is_told_of_again() -> None:
+    mill = Mill()
+    submit(mill, [line(1), line(2)], TOLD)
+    mill.run()
+    mill.store.delete(list(mill.store.list(keys.WEBHOOKS_OWED)))  # all was told
+    list(retry(mill.store, Producer(mill.ports, Settings()), "c1"))
+    assert [(debt.collection, debt.job) for debt in owed(mill.store)] == [("c1", None)]
 
 
 def test_redriving_owes_again_with_a_new_age(tmp_path: Path) -> None:

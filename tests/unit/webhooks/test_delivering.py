@@ -305,7 +305,21 @@ def test_without_a_secret_nothing_is_sent_and_nothing_is_lost(world: World, capl
     world.end("j1")
     assert world.deliverer.round() == 0
     assert (world.sent, world.owed) == ([], 1)
-    assert "REELMILL_WEBHOOKS__SECRETS" in caplog.text
+    assert world.deliverer.round() == 0
+    assert caplog.text.count("REELMILL_WEBHOOKS__SECRETS") == 1
+    assert world.ledger.noted(note_name(Origin(address="http://127.0.0.1:9"))) == delivering.UNSIGNED
+
+
+def test_where_nothing_is_owed_a_round_is_one_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.owe("j1")
+    world.end("j1")
+    world.deliverer.round()
+    asked: list[str] = []
+    for name in ("list", "get", "exists", "create", "delete"):
+        monkeypatch.setattr(world.store, name, lambda *_, name=name: asked.append(name))
+    monkeypatch.setattr(world.store, "first", lambda *_: asked.append("first") or [])  # type: ignore[func-returns-value]
+    assert world.deliverer.round() == 0
+    assert asked == ["first"]
 
 
 def test_a_page_that_is_all_of_open_jobs_does_not_hide_those_behind_it(
