@@ -10,7 +10,6 @@ COLLECTIONS = "collections/"
 KNOWN_COLLECTIONS = "known-collections/"
 OPEN_COLLECTIONS = "open-collections/"
 TRIES = "tries/"
-WEBHOOK_ORIGINS = "webhooks/origins/"
 WEBHOOKS_OWED = "webhooks/owed/"
 WEBHOOKS_GIVEN_UP = "webhooks/given-up/"
 #: A mark that a steward has been here: a ledger that knows nothing was then emptied, and is not the first one.
@@ -177,11 +176,6 @@ def ended_collection(collection: str) -> str:
 def promise(collection: str) -> str:
     """When it was thought to be done, as told first."""
     return f"{collection_prefix(collection)}promise.json"
-
-
-def webhook_origin(origin: str) -> str:
-    """A mark for ever that a server was to be told something."""
-    return f"{WEBHOOK_ORIGINS}{origin}"
 
 
 def webhooks_owed(origin: str) -> str:

@@ -1,12 +1,13 @@
 """Local mode: the embedded services and the fleet's worker processes under one supervisor, in one data directory."""
 
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -225,7 +226,11 @@ def webhooks_of(settings: Settings) -> Webhooks:
     path = settings.data_dir / WEBHOOK_SECRET
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, new_secret())
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        write_private(fresh, new_secret())
+        with suppress(FileExistsError):  # somebody was first, and that one counts
+            os.link(fresh, path)
+        fresh.unlink()
     return settings.webhooks.model_copy(update={"secrets": SecretStr(path.read_text())})
 
 

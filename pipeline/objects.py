@@ -47,6 +47,9 @@ class ObjectStore(Protocol):
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         """The first keys that begin with `prefix` and come behind `after`; `prefix` is a folder without folders."""
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders right under `prefix`, which ends with a slash. One may be empty by now."""
+
     def written(self, key: str) -> datetime:
         """When an object was written."""
 
@@ -113,6 +116,10 @@ class DirectoryStore:
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         return list(islice((key for key in self.list(prefix) if key > after), most))
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        folder = self._root / checked_prefix(prefix)
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
     def written(self, key: str) -> datetime:
         with _plain_errors(key):

@@ -150,6 +150,12 @@ class S3Store:
             )
             return [item.object_name for item in islice(found, most) if item.object_name]
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        with self._plain_errors():
+            found = self._client.list_objects(self._bucket, checked_prefix(prefix))
+            names = (item.object_name or "" for item in found if item.is_dir)
+            return sorted(name.removeprefix(prefix).rstrip("/") for name in names)
+
     def written(self, key: str) -> datetime:
         with self._plain_errors(key):
             at = self._client.stat_object(self._bucket, checked(key)).last_modified

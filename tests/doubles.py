@@ -59,6 +59,10 @@ class MemoryStore:
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         return [key for key in self.list(prefix) if key > after][:most]
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        inside = (key.removeprefix(prefix) for key in self.list(prefix))
+        return sorted({key.split("/")[0] for key in inside if "/" in key})
+
     def written(self, key: str) -> datetime:
         self.get(key)
         return self.times[key]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline import keys
 from pipeline.cli import show
 from pipeline.cli.connect import Mill, mill
 from pipeline.cli.named import named
@@ -59,6 +60,8 @@ def retry(
     url = checked_webhook(webhook, settings)
     with mill(settings) as reached:
         chosen, jobs = named(reached, names) if names else (_with_failures(reached), [])
+        if chosen and url is not None:
+            raise UsageError("whoever is told of a collection was named when it was submitted: leave out --webhook")
         for collection in chosen:
             for job in mending.retry(reached.ports.store, reached.producer, collection):
                 show.print_told(job, "opened again", json=json)
@@ -117,12 +120,13 @@ def recover(json: Json = False, data_dir: DataDir = None) -> None:
     """Rebuild what Redis lost from the bucket. A steward does so by itself; this works while none runs, too."""
     with mill(load(data_dir), only_look=True) as reached:
         found = recover_ledger(reached.ports)
+        webhooks = sum(1 for _ in reached.ports.store.list(keys.WEBHOOKS_OWED))
     if json:
-        show.print_json(asdict(found))
+        show.print_json(asdict(found) | {"webhooks": webhooks})
     else:
         print(
             f"{found.jobs:,} jobs and {found.collections:,} collections are open; {found.tries:,} pieces of work had "
-            f"been begun before, which is known again. {found.webhooks:,} webhooks are owed. "
+            f"been begun before, which is known again. {webhooks:,} webhooks are owed. "
             "The steward sends what they lack."
         )
 

@@ -84,6 +84,8 @@ def submit(
     --force a collection without a name is a new one each time.
     """
     given = _checked(list(paths or ()), manifest)
+    if at_end and webhook is None:
+        raise UsageError("--webhook-at-end goes with --webhook")
     settings = load(data_dir)
     who = naming.who(tenant, priority, deadline, datetime.now().astimezone(), checked_webhook(webhook, settings))
     with mill(settings, new_work=True) as reached:

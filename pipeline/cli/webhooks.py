@@ -1,6 +1,7 @@
 """webhooks: who is told how jobs ended, what is still owed, and the secret that messages are signed with."""
 
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import typer
@@ -9,7 +10,8 @@ from pipeline import keys
 from pipeline.cli import show
 from pipeline.cli.connect import local_mode, mill
 from pipeline.cli.options import DataDir, Json, load
-from pipeline.webhooks.debts import Debts
+from pipeline.errors import MissingObjectError
+from pipeline.webhooks.debts import Debt, Debts, server_of
 from pipeline.webhooks.delivering import note_name
 from pipeline.webhooks.posting import new_secret
 
@@ -27,20 +29,32 @@ def webhooks_list(json: Json = False, data_dir: DataDir = None) -> None:
     with mill(load(data_dir), only_look=True) as reached:
         store = reached.ports.store
         debts = Debts(store)
-        owed = Counter(key.split("/")[-2] for key in store.list(keys.WEBHOOKS_OWED))
-        given_up = Counter(key.split("/")[-2] for key in store.list(keys.WEBHOOKS_GIVEN_UP))
-        for origin in debts.origins():
+        owed = Counter(server_of(key) for key in store.list(keys.WEBHOOKS_OWED))
+        lost = dict[str, list[Debt]]()
+        for key, debt in debts.given_up():
+            lost.setdefault(server_of(key), []).append(debt)
+        for server in sorted(owed.keys() | lost.keys()):
+            put_aside = lost.get(server, [])
+            last_error = reached.ports.ledger.noted(note_name(server))
             row = {
-                "server": origin.address,
-                "owed": owed[origin.id],
-                "given_up": given_up[origin.id],
-                "last_error": reached.ports.ledger.noted(note_name(origin)),
+                "server": put_aside[0].server if put_aside else _address(debts, server),
+                "owed": owed[server],
+                "given_up": len(put_aside),
+                "last_error": put_aside[-1].error if last_error is None and put_aside else last_error,
             }
             if json:
                 show.print_json(row)
             else:
                 error = f"\tlast error {show.printable(str(row['last_error']))}" if row["last_error"] else ""
                 print(f"{row['server']}\t{row['owed']:,} owed\t{row['given_up']:,} put aside{error}")
+
+
+def _address(debts: Debts, server: str) -> str | None:
+    """None: all of it has been told since it was counted."""
+    with suppress(MissingObjectError):
+        for key in debts.page(server, 1):
+            return debts.read(key).server
+    return None
 
 
 def webhooks_redrive(json: Json = False, data_dir: DataDir = None) -> None:

@@ -53,10 +53,10 @@ def retry(store: ObjectStore, producer: Producer, collection: str) -> Iterator[s
         again = closed.model_copy(update={"closed_at": datetime.now(UTC)})  # whoever follows it sees the difference
         store.create(keys.closed_collection(collection), again.to_bytes())
     store.delete([keys.ended_collection(collection)])
-    store.create(keys.open_collection(collection), b"")
     webhook = read_collection(store, collection).webhook
     if webhook is not None:  # its jobs' ends are owed by whoever lets them in
         Debts(store).owe(Debt(url=webhook, collection=collection, since=datetime.now(UTC)))
+    store.create(keys.open_collection(collection), b"")
 
 
 def _not_done(store: ObjectStore, collection: str, wanted: Callable[[int], bool]) -> Iterator[str]:

@@ -45,7 +45,7 @@ class Admitter:
         self._store = ports.store
         self._producer = producer
         self._debts = Debts(ports.store)
-        self._owed: list[Debt] = []
+        self._doubles: list[_Pick] = []  #: of whose lines is to be told that a job ended which is out for another line
         self._places = places
         self._admission = Admission(Rules.of(places))
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="admit")
@@ -75,7 +75,9 @@ class Admitter:
     def ended(self, endings: Iterable[Ending]) -> None:
         """Jobs that have ended; collections of which they are the last end as well."""
         told = list(endings)
-        self._owe()
+        while self._doubles:  # before their shard may count as ended
+            self._owe(self._doubles[-1])
+            self._doubles.pop()
         for job, status, seconds in told:
             self._admission.ended(job, seconds)
             self._out.pop(job, None)
@@ -143,7 +145,7 @@ class Admitter:
         for name in sorted(self._out.keys() - is_open):
             try:
                 found = ending(Result.from_bytes(self._store.get(keys.result(name))))
-                self._will_tell(self._out[name])  # perhaps again: whoever let it in may have been interrupted
+                self._owe(self._out[name])  # perhaps again: whoever let it in may have been interrupted
                 yield found
             except MissingObjectError:
                 if read_job(self._ports, name) is None:
@@ -180,7 +182,7 @@ class Admitter:
         self._offer(followed)
         pick = _Pick(job, followed, line)
         if not followed.let_in(job.id, line.shard):
-            self._will_tell(pick)  # of this line, too
+            self._doubles.append(pick)
             return None
         self._out[job.id] = pick
         return pick
@@ -202,7 +204,7 @@ class Admitter:
             if pick.followed is not None and pick.line is not None:
                 found = self._ended_before(pick.job.id, pick.followed, pick.line)
                 if found is not None:
-                    self._will_tell(pick)
+                    self._owe(pick)
                     return found
             self._open(pick)
         except TransientError:
@@ -213,35 +215,32 @@ class Admitter:
         return None
 
     def _open(self, pick: _Pick) -> None:
+        self._owe(pick)  # first: a job that is open is ended by others, whatever becomes of this process
         self._store.create(keys.open_job(pick.job.id), pick.job.to_bytes())
         self._ports.ledger.admit(pick.job.id)
         if pick.line is not None and not pick.line.begun:
             start_new(pick.job, self._ports)
         else:
             start(pick.job, self._ports)
-        self._will_tell(pick)
 
-    def _will_tell(self, pick: _Pick) -> None:
-        """Who asked is told of the job's end: after it was opened, so that no earlier end is taken for it."""
+    def _owe(self, pick: _Pick) -> None:
+        """Who asked is told of the end of a line's job. Whoever submitted a single job has seen to it."""
         if pick.followed is None or pick.line is None:
-            return  # whoever submitted a single job has seen to it
-        collection, custom_id = pick.followed.collection, pick.line.line.custom_id
-        if collection.webhook is not None and collection.webhook_each:
-            self._owed.append(
-                Debt(
-                    url=collection.webhook,
-                    job=pick.job.id,
-                    collection=collection.id,
-                    custom_id=custom_id,
-                    since=datetime.now(UTC),
-                )
-            )
-
-    def _owe(self) -> None:
-        """Before a shard may count as ended, what is owed of its lines is in the bucket."""
-        if self._owed:
-            list(self._pool.map(self._debts.owe, self._owed))
-            self._owed.clear()
+            return
+        collection = pick.followed.collection
+        if collection.webhook is None or not collection.webhook_each:
+            return
+        debt = Debt(
+            url=collection.webhook,
+            job=pick.job.id,
+            collection=collection.id,
+            custom_id=pick.line.line.custom_id,
+            since=datetime.now(UTC),
+        )
+        try:
+            self._debts.owe(debt)
+        except ValueError:  # of an address that is none; the job must not wait for whoever mends it
+            log.exception("nobody can be told of job %s", pick.job.id)
 
     def _ended_before(self, job: str, followed: Followed, line: Next) -> Ending | None:
         """The ending that does for a line. What failed in another collection, or must be done anew, is taken back."""

@@ -24,7 +24,6 @@ class Recovered:
     jobs: int  #: open
     collections: int  #: open
     tries: int  #: pieces of work that had been begun more than once
-    webhooks: int  #: messages that are still to be sent
 
 
 def recover(ports: Ports) -> Recovered:
@@ -44,8 +43,7 @@ def recover(ports: Ports) -> Recovered:
             ports.ledger.restore(work, number)
     collections = sum(1 for _ in ports.store.list(keys.OPEN_COLLECTIONS))
     ports.ledger.count("recoveries")
-    webhooks = sum(1 for _ in ports.store.list(keys.WEBHOOKS_OWED))
-    return Recovered(len(is_open), collections, len(tries), webhooks)
+    return Recovered(len(is_open), collections, len(tries))
 
 
 class Sweeper:

@@ -77,8 +77,9 @@ class Intake:
             raise
         new = writer.lines - known.lines
         if writer.lines:
-            writer.close(refused)
+            writer.flush()  # from here on it is open again, so that no earlier end is taken for this one
             self._owe(stored)
+            writer.close(refused)
         elif not refused:
             raise UsageError("there are no files in what was named")
         return Accepted(stored, writer.lines, new, known.met, refused, known.lines - known.met)

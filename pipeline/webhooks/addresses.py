@@ -1,8 +1,7 @@
 """Where messages may go. Anybody who submits names an address, so the mill's own network is not to be reached by it.
 
-A name is resolved once; every address that it has must be allowed, and the one that was looked at is connected to, so
-that a name server which answers otherwise the next time changes nothing (OWASP, Server Side Request Forgery
-Prevention).
+A name is resolved once; every address that it has must be allowed, and only those are connected to, so that a name
+server which answers otherwise the next time changes nothing (OWASP, Server Side Request Forgery Prevention).
 """
 
 import ipaddress
@@ -20,19 +19,24 @@ Resolve = Callable[[str, int], Sequence[str]]
 MAX_LENGTH = 2_000
 PORTS = {"https": 443, "http": 80}
 PRIVATE_SETTING = "REELMILL_WEBHOOKS__PRIVATE=true"
-#: Addresses of IPv6 that stand for one of IPv4 (RFC 6052), which a gateway would translate.
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
-#: Where a cloud tells a machine its own keys, by IPv6; by IPv4 that is a link-local address.
-_METADATA = ipaddress.ip_address("fd00:ec2::254")
+#: Networks of IPv6 whose last 32 bits are an address of IPv4, which a gateway translates or an old system means
+#: (RFC 4291, 6052, 8215).
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")))
+#: The only addresses of IPv6 that are given out to the public (RFC 4291).
+_PUBLIC = ipaddress.IPv6Network("2000::/3")
+#: Addresses that a provider shares among its customers, or a company's machines use between them (RFC 6598).
+_SHARED = ipaddress.IPv4Network("100.64.0.0/10")
+#: Where clouds tell a machine its own keys, beside the link-local addresses.
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16")))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address that was looked at."""
+    """A server whose addresses were looked at."""
 
     host: str
     port: int
-    address: str
+    addresses: tuple[str, ...]
     path: str  #: with its query
     is_secure: bool
 
@@ -83,20 +87,22 @@ def locate(url: str, *, private: bool, resolve: Resolve = resolve_host) -> Targe
     if not addresses:
         raise TransientError(f"the host {host} has no address")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(host, port, addresses[0], path, is_secure=parts.scheme == "https")
+    return Target(host, port, tuple(addresses), path, is_secure=parts.scheme == "https")
 
 
 def _is_allowed(address: Address, *, private: bool) -> bool:
     meant = _meant(address)
-    if meant.is_link_local or meant.is_multicast or meant.is_unspecified or meant == _METADATA:
+    if meant.is_link_local or meant.is_multicast or meant.is_unspecified or meant in _METADATA:
         return False
-    return meant.is_global or (private and meant.is_private)
+    if meant.is_global and (meant.version == 4 or meant in _PUBLIC):
+        return True
+    return private and (meant.is_private or meant in _SHARED)
 
 
 def _meant(address: Address) -> Address:
     """The address of IPv4 that one of IPv6 stands for, or the address itself."""
-    if isinstance(address, ipaddress.IPv4Address):
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback or address.is_unspecified:
         return address
-    if address in _TRANSLATED:
+    if any(address in network for network in _TRANSLATED):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)

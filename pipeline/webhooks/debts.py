@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Self
@@ -11,6 +12,8 @@ from pipeline import keys
 from pipeline.job import Record
 from pipeline.objects import ObjectStore
 
+log = logging.getLogger(__name__)
+
 
 class Debt(Record):
     """That a server is to be told how a job ended, or a collection."""
@@ -19,7 +22,8 @@ class Debt(Record):
     job: str | None = None  #: None: it is about the collection itself
     collection: str | None = None  #: that the job came with
     custom_id: str | None = None  #: what the submitter calls the line
-    since: datetime  #: when it was asked for, or asked for again
+    since: datetime  #: when it was asked for
+    again: datetime | None = None  #: when it was sent on its way again, after it had been given up
     error: str | None = None  #: why it was given up
 
     @property
@@ -28,60 +32,39 @@ class Debt(Record):
         return self.job or self.collection or ""
 
     @property
-    def origin(self) -> str:
-        """Scheme, host and port of the server."""
+    def server(self) -> str:
+        """Scheme, host and port. Raises ValueError."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}".lower()
 
     @property
-    def name(self) -> str:
+    def key(self) -> str:
         """The same for what is asked for twice: of a line of a collection, whoever lets it in and how often."""
         asked = self.since.isoformat() if self.collection is None else None
-        return f"{self.subject}.{_digest(self.url, self.collection, self.custom_id, asked)}"
+        digest = _digest(self.url, self.collection, self.custom_id, asked)
+        return keys.webhook_owed(_digest(self.server), f"{self.subject}.{digest}")
 
-    def again(self, since: datetime) -> Self:
-        return self.model_copy(update={"since": since, "error": None})
-
-
-class Origin(Record):
-    """A server that was to be told something once."""
-
-    address: str
-
-    @property
-    def id(self) -> str:
-        return _digest(self.address)
+    def redriven(self, now: datetime) -> Self:
+        return self.model_copy(update={"again": now, "error": None})
 
 
 class Debts:
-    """All debts of a bucket. Safe for threads."""
+    """All debts of a bucket, in a folder for each server."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._known: set[str] = set()
-        self._origins: dict[str, Origin] = {}  #: by key; they never change
 
     def owe(self, debt: Debt) -> None:
-        """Once this returns, it will be told."""
-        origin = Origin(address=debt.origin)
-        if origin.id not in self._known:
-            self._store.create(keys.webhook_origin(origin.id), origin.to_bytes())
-            self._known.add(origin.id)
-        self._store.create(keys.webhook_owed(origin.id, debt.name), debt.to_bytes())
+        """Once this returns, it will be told. Raises ValueError when its address is none."""
+        self._store.create(debt.key, debt.to_bytes())
 
-    def is_any(self) -> bool:
-        """Whether anything is owed to anybody, by one request."""
-        return bool(self._store.first(keys.WEBHOOKS_OWED, 1))
+    def servers(self) -> Sequence[str]:
+        """Ids of those who are owed anything."""
+        return self._store.folders(keys.WEBHOOKS_OWED)
 
-    def origins(self) -> Iterator[Origin]:
-        for key in self._store.list(keys.WEBHOOK_ORIGINS):
-            if key not in self._origins:
-                self._origins[key] = Origin.from_bytes(self._store.get(key))
-            yield self._origins[key]
-
-    def page(self, origin: Origin, most: int, after: str = "") -> Sequence[str]:
+    def page(self, server: str, most: int, after: str = "") -> Sequence[str]:
         """The keys of what one server is owed, in order, from behind one on."""
-        return self._store.first(keys.webhooks_owed(origin.id), most, after)
+        return self._store.first(keys.webhooks_owed(server), most, after)
 
     def read(self, key: str) -> Debt:
         """Raises MissingObjectError when it was told meanwhile."""
@@ -98,14 +81,22 @@ class Debts:
         self._store.delete([key])
 
     def given_up(self) -> Iterator[tuple[str, Debt]]:
-        """With their keys."""
+        """With their keys; one that cannot be read is told in the log and left out."""
         for key in self._store.list(keys.WEBHOOKS_GIVEN_UP):
-            yield key, Debt.from_bytes(self._store.get(key))
+            try:
+                yield key, Debt.from_bytes(self._store.get(key))
+            except ValueError:
+                log.exception("%s cannot be read", key)
 
     def redrive(self, key: str, debt: Debt, now: datetime) -> None:
-        """Owe again what was given up."""
-        self.owe(debt.again(now))
+        """Owe again what was given up: the same message, so that a receiver who had it after all can tell."""
+        self.owe(debt.redriven(now))
         self._store.delete([key])
+
+
+def server_of(key: str) -> str:
+    """The id of the server in the key of a debt."""
+    return key.split("/")[-2]
 
 
 def subject_of(key: str) -> str:

@@ -23,6 +23,7 @@ MAX_WORDS = 1_000
 @dataclass(frozen=True, slots=True)
 class Event:
     id: str
+    at: datetime  #: when it happened
     body: str  #: JSON, in ASCII: names of files may hold bytes that are no text
 
 
@@ -44,8 +45,8 @@ def job_event(debt: Debt, result: Result, at: datetime, address: Callable[[str],
     return _event(f"job.{result.status}", debt, at, data)
 
 
-def collection_event(debt: Debt, collection: Collection, ended: Ended) -> Event:
-    """`collection.ended`, with how many of its lines became what."""
+def collection_event(debt: Debt, collection: Collection, ended: Ended, at: datetime) -> Event:
+    """`collection.ended`, with how many of its lines became what. `at`: when that was written."""
     data = {
         "collection": collection.id,
         "name": collection.name[:MAX_WORDS],
@@ -53,10 +54,10 @@ def collection_event(debt: Debt, collection: Collection, ended: Ended) -> Event:
         "statuses": ended.tally.statuses,
         "seconds": ended.tally.seconds,
     }
-    return _event("collection.ended", debt, ended.ended_at, data)
+    return _event("collection.ended", debt, at, data)
 
 
 def _event(kind: str, debt: Debt, at: datetime, data: dict[str, Any]) -> Event:
-    digest = hashlib.sha256(f"{debt.url} {debt.name} {kind} {at.isoformat()}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{debt.url} {debt.key} {kind} {at.isoformat()}".encode()).hexdigest()
     body = {"type": kind, "timestamp": at.isoformat(), "data": data}
-    return Event(f"msg_{digest[:32]}", json.dumps(body, separators=(",", ":")))
+    return Event(f"msg_{digest[:32]}", at, json.dumps(body, separators=(",", ":")))

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 #: A server that is away is asked again after so many seconds; doubled each time, up to the longest.
 FIRST_REST, LONGEST_REST = 5.0, 600.0
+MAX_DOUBLINGS = 10
+#: A server that takes none of so many messages in a row is left alone like one that is away.
+MAX_REFUSALS = 20
 #: A message that a server does not take, though it takes others, is tried again after so many seconds each time
 #: (the schedule that Standard Webhooks recommends); from then on after the last of them.
 PAUSES = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0)
-#: Messages that were not taken are remembered, the latest of them; one that was forgotten is tried sooner.
+#: So many servers and messages are remembered, the latest ones; one that was forgotten is tried sooner.
 MAX_REMEMBERED = 10_000
 #: Those who were turned away together do not come back together.
 SPREAD = 0.2
@@ -19,6 +22,7 @@ SPREAD = 0.2
 class _Rest:
     times: int = 0
     until: float = 0.0
+    refusals: int = 0  #: in a row
 
 
 class Patience:
@@ -26,37 +30,47 @@ class Patience:
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
-        self._origins: dict[str, _Rest] = {}
+        self._servers: OrderedDict[str, _Rest] = OrderedDict()
         self._messages: OrderedDict[str, _Rest] = OrderedDict()
 
-    def may_ask(self, origin: str, now: float) -> bool:
-        rest = self._origins.get(origin)
+    def may_ask(self, server: str, now: float) -> bool:
+        rest = self._servers.get(server)
         return rest is None or now >= rest.until
 
     def may_send(self, message: str, now: float) -> bool:
         rest = self._messages.get(message)
         return rest is None or now >= rest.until
 
-    def is_away(self, origin: str, now: float) -> None:
+    def is_away(self, server: str, now: float) -> None:
         """A server did not answer. Several messages that were on their way to it count once."""
-        rest = self._origins.setdefault(origin, _Rest())
+        rest = _remembered(self._servers, server)
         if now >= rest.until:
-            rest.until = now + self._spread(min(FIRST_REST * 2**rest.times, LONGEST_REST))
+            rest.until = now + self._spread(min(FIRST_REST * 2 ** min(rest.times, MAX_DOUBLINGS), LONGEST_REST))
             rest.times += 1
 
-    def is_there(self, origin: str) -> None:
-        self._origins.pop(origin, None)
+    def taken(self, server: str, message: str) -> None:
+        self._servers.pop(server, None)
+        self._messages.pop(message, None)
 
-    def not_taken(self, message: str, now: float) -> None:
-        rest = self._messages.pop(message, _Rest())
+    def not_taken(self, server: str, message: str, now: float) -> None:
+        """A server answered that it does not take a message."""
+        rest = _remembered(self._messages, message)
         rest.until = now + self._spread(PAUSES[min(rest.times, len(PAUSES) - 1)])
         rest.times += 1
-        self._messages[message] = rest
-        if len(self._messages) > MAX_REMEMBERED:
-            self._messages.popitem(last=False)
-
-    def forget(self, message: str) -> None:
-        self._messages.pop(message, None)
+        refusing = _remembered(self._servers, server)
+        refusing.refusals += 1
+        if refusing.refusals < MAX_REFUSALS:
+            refusing.times, refusing.until = 0, 0.0  # it is there
+        else:
+            self.is_away(server, now)
 
     def _spread(self, seconds: float) -> float:
         return seconds * self._chance.uniform(1 - SPREAD, 1 + SPREAD)
+
+
+def _remembered(rests: OrderedDict[str, _Rest], name: str) -> _Rest:
+    rest = rests.pop(name, None) or _Rest()
+    rests[name] = rest
+    if len(rests) > MAX_REMEMBERED:
+        rests.popitem(last=False)
+    return rest

@@ -1,4 +1,4 @@
-"""Sending one message, within a deadline, to the one address that was looked at. Redirections are not followed."""
+"""Sending one message, within a deadline, to an address that was looked at. Redirections are not followed."""
 
 import base64
 import secrets
@@ -76,6 +76,23 @@ def post(target: Target, headers: Mapping[str, str], body: bytes, seconds: float
     return Reply(None, f"no whole answer within {seconds:.0f} s") if is_late.is_set() else reply
 
 
+def _reached(target: Target, seconds: float) -> socket.socket:
+    """A connection to the first address that takes one. Raises OSError."""
+    share = seconds / len(target.addresses)
+    for address in target.addresses[:-1]:
+        try:
+            return _connect(address, target.port, share, seconds)
+        except OSError:
+            continue
+    return _connect(target.addresses[-1], target.port, share, seconds)
+
+
+def _connect(address: str, port: int, wait: float, seconds: float) -> socket.socket:
+    connection = socket.create_connection((address, port), timeout=wait)
+    connection.settimeout(seconds)
+    return connection
+
+
 def _plain(words: str) -> str:
     """What somebody's server said, fit for a log and a terminal."""
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in words[:200])
@@ -84,7 +101,7 @@ def _plain(words: str) -> str:
 def _connected(target: Target, seconds: float, is_late: threading.Event, end: ExitStack) -> socket.socket:
     """A socket that is shut at the deadline: a server that sends a byte now and then would not run into a timeout."""
     began = time.monotonic()
-    plain = socket.create_connection((target.address, target.port), timeout=seconds)
+    plain = _reached(target, seconds)
     end.callback(plain.close)
     kept = plain.dup()  # wrapping closes the other one for whoever holds it
     end.callback(kept.close)

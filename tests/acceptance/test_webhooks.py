@@ -80,7 +80,7 @@ def test_whoever_asks_is_told_even_when_the_receiver_or_the_mill_was_away(tmp_pa
         assert not receiver.deliveries[-1].is_taken
         with mill(tmp_path) as keeper:
             until(lambda: receiver.deliveries[-1].is_taken)
-            until(lambda: keeper.tells("webhooks", "list")[0]["owed"] == 0)
+            until(lambda: keeper.says("webhooks", "list", "--json").stdout == "")
     again = [one for one in receiver.deliveries if one.id == receiver.deliveries[5].id]
     assert len({one.body for one in again}) == 1
     assert all(one.is_signed for one in receiver.deliveries)

@@ -96,6 +96,12 @@ class TestContract:
         assert list(store.first("folder/", 3, "folder/6")) == []
         assert list(store.first("nothing/", 3)) == []
 
+    def test_folders_are_named_and_what_lies_in_them_is_not_read(self, store: ObjectStore) -> None:
+        for key in ("top/b/1", "top/a/1", "top/a/deep/2", "top/file", "topmost/c/1"):
+            store.create(key, b"")
+        assert list(store.folders("top/")) == ["a", "b"]
+        assert list(store.folders("nothing/")) == []
+
     def test_it_tells_when_an_object_was_written_and_always_the_same(self, store: ObjectStore) -> None:
         before = datetime.now(UTC) - timedelta(seconds=2)
         store.create("written", b"1")

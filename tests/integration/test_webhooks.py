@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -21,7 +22,7 @@ from tests.webhook_receiver import Receiver
 pytestmark = pytest.mark.integration
 
 SECRET = new_secret()
-EVENT = Event("msg_1", '{"type":"job.done","data":{"job":"j1"}}')
+EVENT = Event("msg_1", datetime.now(UTC), '{"type":"job.done","data":{"job":"j1"}}')
 SECONDS = 2.0
 
 
@@ -50,6 +51,14 @@ def test_a_redirection_is_not_followed(status: int) -> None:
         reply = send(receiver.url)
     assert (reply.status, reply.is_taken, reply.is_away) == (status, False, False)
     assert len(receiver.deliveries) == 1
+
+
+def test_the_next_address_is_tried_where_one_takes_no_connection() -> None:
+    with Receiver(SECRET).serving() as receiver:
+        target = locate(receiver.url, private=True)
+        several = replace(target, addresses=("127.0.0.9", *target.addresses))
+        headers = posting.signed(EVENT, [SECRET], datetime.now(UTC))
+        assert post(several, headers, EVENT.body.encode(), SECONDS).is_taken
 
 
 def test_what_a_server_says_does_nothing_to_a_log_or_a_terminal() -> None:
@@ -125,7 +134,10 @@ def tls_server(authority: trustme.CA, name: str) -> Iterator[tuple[int, list[byt
             connection, _ = server.accept()
             try:
                 with context.wrap_socket(connection, server_side=True) as secure:
-                    received.append(secure.recv(65_536))
+                    whole = b""
+                    while not whole.endswith(b"{}"):
+                        whole += secure.recv(65_536)
+                    received.append(whole)
                     secure.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             except OSError:
                 connection.close()
@@ -144,12 +156,12 @@ def test_a_certificate_must_be_for_the_name_though_the_address_was_looked_up_bef
     authority.configure_trust(trust)
     monkeypatch.setattr(posting, "trusting", lambda: trust)
     with tls_server(authority, "hooks.example.com") as (port, received):
-        target = Target("hooks.example.com", port, "127.0.0.1", "/a?b=c", is_secure=True)
+        target = Target("hooks.example.com", port, ("127.0.0.1",), "/a?b=c", is_secure=True)
         assert post(target, {"webhook-id": "1"}, b"{}", SECONDS).is_taken
     assert received[0].startswith(b"POST /a?b=c HTTP/1.1\r\n")
     assert b"\r\nHost: hooks.example.com:%d\r\n" % port in received[0]
     with tls_server(authority, "other.example.com") as (port, received):
-        target = Target("hooks.example.com", port, "127.0.0.1", "/", is_secure=True)
+        target = Target("hooks.example.com", port, ("127.0.0.1",), "/", is_secure=True)
         reply = post(target, {}, b"{}", SECONDS)
     assert (reply.status, received) == (None, [])
     assert "certificate" in reply.reason.lower()
@@ -157,7 +169,7 @@ def test_a_certificate_must_be_for_the_name_though_the_address_was_looked_up_bef
 
 def test_a_certificate_of_nobody_who_is_trusted_is_refused() -> None:
     with tls_server(trustme.CA(), "hooks.example.com") as (port, received):
-        target = Target("hooks.example.com", port, "127.0.0.1", "/", is_secure=True)
+        target = Target("hooks.example.com", port, ("127.0.0.1",), "/", is_secure=True)
         assert post(target, {}, b"{}", SECONDS).is_away
     assert received == []
 

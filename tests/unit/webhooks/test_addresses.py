@@ -59,22 +59,23 @@ def test_a_name_is_resolved_once_and_that_address_is_used() -> None:
         return [PUBLIC] if len(asked) == 1 else ["127.0.0.1"]
 
     target = locate("https://example.com/hook?a=1", private=False, resolve=resolve)
-    assert target == Target("example.com", 443, PUBLIC, "/hook?a=1", is_secure=True)
+    assert target == Target("example.com", 443, (PUBLIC,), "/hook?a=1", is_secure=True)
     assert target.authority == "example.com"
     assert asked == [("example.com", 443)]
 
 
 NEVER = [
     "169.254.169.254", "fe80::1%eth0", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "fd00:ec2::254",
-    "::ffff:169.254.169.254",
+    "::ffff:169.254.169.254", "168.63.129.16", "fd20:ce::254", "64:ff9b:1::a9fe:a9fe",
 ]  # fmt: skip
 OWN = [
     "127.0.0.1", "10.0.0.1", "172.16.3.4", "192.168.1.1", "::1", "fd12::1",
     "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::",
+    "::127.0.0.1", "::10.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b:1::7f00:1", "100.64.0.1",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", [*NEVER, *OWN, "100.64.0.1", "198.18.0.1", "192.0.2.1"])
+@pytest.mark.parametrize("address", [*NEVER, *OWN, "fec0::1", "198.18.0.1", "192.0.2.1", "4000::1"])
 def test_no_address_of_a_private_network_is_reached(address: str) -> None:
     with pytest.raises(PermanentError, match="network"):
         locate("https://example.com/", private=False, resolve=lambda *_: [address])
@@ -88,7 +89,7 @@ def test_where_a_cloud_keeps_its_keys_is_never_reached(address: str) -> None:
 
 @pytest.mark.parametrize("address", OWN)
 def test_ones_own_servers_are_reached_where_that_is_set(address: str) -> None:
-    assert locate("http://receiver:8080/", private=True, resolve=lambda *_: [address]).address == address
+    assert locate("http://receiver:8080/", private=True, resolve=lambda *_: [address]).addresses == (address,)
 
 
 def test_one_bad_address_among_good_ones_is_enough() -> None:
@@ -113,6 +114,11 @@ def test_a_name_that_is_not_found_may_be_found_later() -> None:
         locate("https://example.com/", private=False, resolve=lambda *_: [])
 
 
+@pytest.mark.parametrize("address", [PUBLIC, "2606:4700::1111", "64:ff9b::5db8:d822"])
+def test_a_public_address_of_either_kind_is_reached(address: str) -> None:
+    assert locate("https://example.com/", private=False, resolve=lambda *_: [address]).addresses == (address,)
+
+
 def test_the_host_header_has_the_port_that_is_not_the_usual_one() -> None:
-    assert Target("h", 8080, "10.0.0.1", "/", is_secure=False).authority == "h:8080"
-    assert Target("::1", 80, "::1", "/", is_secure=False).authority == "[::1]"
+    assert Target("h", 8080, ("10.0.0.1",), "/", is_secure=False).authority == "h:8080"
+    assert Target("::1", 80, ("::1",), "/", is_secure=False).authority == "[::1]"

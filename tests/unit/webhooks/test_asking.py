@@ -1,6 +1,8 @@
 """Who asks to be told, and when what is owed to them is written down."""
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +19,9 @@ from pipeline.objects import ObjectStore
 from pipeline.operating.mending import retry
 from pipeline.producer import Producer
 from pipeline.settings import Settings, Webhooks
-from pipeline.stewarding.recovery import recover
 from pipeline.webhooks.debts import Debt, Debts
 from pipeline.webhooks.posting import new_secret
-from tests.unit.test_collections import ARCHIVE, Mill, line, submit
+from tests.unit.test_collections import ARCHIVE, Mill, line, results, submit
 from tests.unit.test_producer import Shop
 from tests.unit.test_submitting import ARCHIVE as DESK_ARCHIVE
 from tests.unit.test_submitting import Desk
@@ -124,12 +125,52 @@ def test_a_steward_that_dies_forgets_nobody() -> None:
         assert len({debt.job for debt in owed(mill.store)}) == 9
 
 
-def test_what_is_owed_is_found_again_from_the_bucket_alone() -> None:
+def test_lines_let_in_by_a_steward_that_died_are_told_of_although_the_collection_is_cancelled_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mill = Mill(places=4)
     submit(mill, [line(number) for number in range(9)], TOLD)
-    mill.run()
+    monkeypatch.setattr(mill.steward._admitter, "ended", lambda endings: None)  # it dies before it hears of any
+    mill.steward.look()
     mill.restart()
-    assert recover(mill.ports).webhooks == 9
+    mill.store.create(keys.cancelled_collection("c1"), b"{}")
+    mill.run()
+    ended = {key.split("/")[1] for key in results(mill)}
+    assert ended
+    assert {debt.job for debt in owed(mill.store)} == ended
+
+
+@pytest.mark.parametrize("stop", range(12))
+def test_a_ledger_that_fails_while_lines_are_let_in_forgets_nobody(stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = Mill(places=4)
+    submit(mill, [line(number) for number in range(9)], TOLD)
+    calls = 0
+
+    def failing(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == stop + 1:
+                raise TransientError("Redis is away")
+            return real(*arguments, **named)
+
+        return call
+
+    for name in ("admit", "announce"):
+        monkeypatch.setattr(mill.ports.ledger, name, failing(getattr(mill.ports.ledger, name)))
+    with suppress(TransientError):
+        mill.run()
+    mill.run()
+    assert calls > stop
+    assert len({debt.job for debt in owed(mill.store)}) == 9
+
+
+def test_an_address_that_is_none_ends_no_steward(caplog: pytest.LogCaptureFixture) -> None:
+    mill = Mill()
+    submit(mill, [line(1)], TOLD.model_copy(update={"webhook": "https://[x"}))
+    mill.run()
+    assert mill.ended().tally.statuses == {"done": 1}
+    assert "nobody can be told" in caplog.text
 
 
 def test_the_end_of_a_collection_is_owed_once_it_is_in_and_again_when_it_is_submitted_again(tmp_path: Path) -> None:
@@ -171,7 +212,7 @@ def test_redriving_owes_again_with_a_new_age(tmp_path: Path) -> None:
     ((key, lost),) = debts.given_up()
     now = datetime(2026, 2, 1, tzinfo=UTC)
     debts.redrive(key, lost, now)
-    assert owed(store) == [Debt(url=URL, job="j1", since=now)]
+    assert owed(store) == [old.redriven(now)]
     assert list(debts.given_up()) == []
 
 

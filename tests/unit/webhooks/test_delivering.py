@@ -17,7 +17,7 @@ from pipeline.ledger import MemoryLedger
 from pipeline.settings import Webhooks
 from pipeline.webhooks import delivering
 from pipeline.webhooks.addresses import Target
-from pipeline.webhooks.debts import Debt, Debts, Origin
+from pipeline.webhooks.debts import Debt, Debts, server_of
 from pipeline.webhooks.delivering import Deliverer, note_name
 from pipeline.webhooks.posting import Reply, new_secret
 from tests.doubles import MemoryStore
@@ -87,6 +87,10 @@ class World:
 
     def told(self, number: int = -1) -> dict[str, object]:
         return dict(json.loads(self.sent[number][2]))
+
+    def note(self, url: str) -> str | None:
+        """What is told of a server."""
+        return self.ledger.noted(note_name(server_of(Debt(url=url, job="any", since=NOW).key)))
 
     @property
     def owed(self) -> int:
@@ -202,7 +206,7 @@ def test_a_collection_is_told_of_when_all_of_it_has_ended(world: World) -> None:
     assert world.deliverer.round() == 1
     assert world.told() == {
         "type": "collection.ended",
-        "timestamp": NOW.isoformat(),
+        "timestamp": world.store.written(keys.ended_collection("c1")).isoformat(),
         "data": {
             "collection": "c1",
             "name": "archive",
@@ -237,8 +241,8 @@ def test_a_server_that_is_away_holds_up_no_other(world: World) -> None:
         world.end(f"b{number}")
     world.answer = lambda url, body: Reply(None, "down") if url == HERE else Reply(200)
     assert world.deliverer.round() == 20
-    assert world.ledger.noted(note_name(Origin(address="http://127.0.0.1:9"))) is not None
-    assert world.ledger.noted(note_name(Origin(address="http://127.0.0.1:10"))) is None
+    assert world.note(HERE) is not None
+    assert world.note(OTHER) is None
 
 
 def test_a_message_that_its_server_does_not_take_holds_up_no_other(world: World) -> None:
@@ -255,19 +259,73 @@ def test_a_message_that_its_server_does_not_take_holds_up_no_other(world: World)
     assert world.deliverer.round() == 1
 
 
+def days_ago(world: World, job: str, days: float) -> None:
+    """Its result is as old as that."""
+    world.store.times[keys.result(job)] = datetime.now(UTC) - timedelta(days=days)
+
+
 def test_what_nobody_takes_for_days_is_put_aside_with_the_reason_and_can_be_sent_again(world: World) -> None:
-    world.owe("j1", since=datetime.now(UTC) - timedelta(hours=73))
+    world.owe("j1", since=datetime.now(UTC) - timedelta(days=4))
     world.end("j1")
+    days_ago(world, "j1", 3.5)
     world.answer = lambda url, body: Reply(404, "no such page")
     world.deliverer.round()
     assert [debt.error for debt in world.given_up] == ["no such page"]
     assert (world.owed, world.ledger.counts()[delivering.GIVEN_UP]) == (0, 1)
     ((key, debt),) = world.debts.given_up()
     world.debts.redrive(key, debt, datetime.now(UTC))
+    world.restart()
+    world.deliverer.round()
+    assert (world.owed, world.given_up) == (1, []), "it has another three days"
     world.answer = lambda url, body: Reply(200)
     world.restart()
     assert world.deliverer.round() == 1
     assert world.given_up == []
+    ids = {headers["webhook-id"] for _, headers, _ in world.sent}
+    assert len(ids) == 1, "a receiver who had it after all can tell"
+
+
+def test_a_job_that_took_longer_than_that_is_tried_from_its_end_on(world: World) -> None:
+    world.owe("j1", since=datetime.now(UTC) - timedelta(days=30))
+    world.open("j1")
+    world.deliverer.round()
+    world.end("j1")
+    world.answer = lambda url, body: Reply(404, "no such page")
+    world.deliverer.round()
+    assert (world.owed, world.given_up) == (1, [])
+
+
+def test_what_never_came_in_is_put_aside_after_days_and_what_is_open_never(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=4)
+    world.owe("never", since=long_ago)
+    world.owe("late", since=long_ago)
+    monkeypatch.setattr(world.deliverer, "_still_open", frozenset)  # it is opened just after the listing
+    world.open("late")
+    world.deliverer.round()
+    assert [(debt.job, debt.error) for debt in world.given_up] == [("never", "never has no result")]
+    assert world.owed == 1
+
+
+@pytest.mark.parametrize("status", [200, 410])
+def test_an_end_that_is_owed_again_while_the_earlier_one_is_sent_is_told_as_well(world: World, status: int) -> None:
+    world.owe("j1", collection="c1")
+    world.end("j1", "failed", "bad")
+
+    def reopened(url: str, body: str) -> Reply:
+        world.open("j1")
+        world.store.delete([keys.result("j1")])
+        world.owe("j1", collection="c1")
+        return Reply(status)
+
+    world.answer = reopened
+    world.deliverer.round()
+    world.end("j1")
+    world.now = 7.0
+    world.answer = lambda url, body: Reply(200)
+    assert world.deliverer.round() == 1
+    assert [json.loads(body)["type"] for _, _, body in world.sent] == ["job.failed", "job.done"]
 
 
 def test_who_says_that_it_is_gone_is_not_asked_again(world: World) -> None:
@@ -293,7 +351,7 @@ def test_an_address_that_must_not_be_reached_is_never_sent_to(world: World) -> N
     world.end("j1")
     world.deliverer.round()
     assert (world.sent, world.owed) == ([], 1)
-    note = world.ledger.noted(note_name(Origin(address="https://127.0.0.1")))
+    note = world.note("https://127.0.0.1/")
     assert note is not None
     assert "network" in note
 
@@ -307,7 +365,7 @@ def test_without_a_secret_nothing_is_sent_and_nothing_is_lost(world: World, capl
     assert (world.sent, world.owed) == ([], 1)
     assert world.deliverer.round() == 0
     assert caplog.text.count("REELMILL_WEBHOOKS__SECRETS") == 1
-    assert world.ledger.noted(note_name(Origin(address="http://127.0.0.1:9"))) == delivering.UNSIGNED
+    assert world.note(HERE) == delivering.UNSIGNED
 
 
 def test_where_nothing_is_owed_a_round_is_one_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,11 +373,11 @@ def test_where_nothing_is_owed_a_round_is_one_request(world: World, monkeypatch:
     world.end("j1")
     world.deliverer.round()
     asked: list[str] = []
-    for name in ("list", "get", "exists", "create", "delete"):
+    for name in ("list", "get", "exists", "create", "delete", "first"):
         monkeypatch.setattr(world.store, name, lambda *_, name=name: asked.append(name))
-    monkeypatch.setattr(world.store, "first", lambda *_: asked.append("first") or [])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(world.store, "folders", lambda *_: asked.append("folders") or [])  # type: ignore[func-returns-value]
     assert world.deliverer.round() == 0
-    assert asked == ["first"]
+    assert asked == ["folders"]
 
 
 def test_a_page_that_is_all_of_open_jobs_does_not_hide_those_behind_it(
@@ -360,6 +418,44 @@ def test_a_store_that_is_away_ends_the_round_and_the_next_goes_on(
         with pytest.raises(TransientError):
             world.deliverer.round()
     assert world.deliverer.round() == 1
+
+
+def test_a_round_is_short_so_that_what_becomes_due_meanwhile_need_not_wait(world: World) -> None:
+    for number in range(60):
+        world.owe(f"a{number}", HERE)
+        world.end(f"a{number}")
+
+    def slow(url: str, body: str) -> Reply:
+        world.now += 1.0 if url == HERE else 0.0
+        return Reply(200)
+
+    world.answer = slow
+    first = world.deliverer.round()
+    assert 0 < first <= delivering.ROUND_SECONDS + delivering.THREADS
+    world.owe("b", OTHER)
+    world.end("b")
+    world.deliverer.round()
+    assert OTHER in [url for url, _, _ in world.sent[: first + 4]]
+    while world.owed:
+        assert world.deliverer.round()
+    assert len(world.sent) == 61
+
+
+def test_what_a_short_round_left_out_comes_first_in_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivering, "PAGE", 20)
+    for number in range(50):
+        world.owe(f"a{number:02d}")
+        world.end(f"a{number:02d}")
+
+    def slow(url: str, body: str) -> Reply:
+        world.now += 1.0
+        return Reply(200)
+
+    world.answer = slow
+    world.deliverer.round()
+    world.deliverer.round()
+    told = [json.loads(body)["data"]["job"] for _, _, body in world.sent]
+    assert set(told) >= {f"a{number:02d}" for number in range(20)}
 
 
 def test_who_is_no_longer_in_office_sends_no_further_message(world: World) -> None:

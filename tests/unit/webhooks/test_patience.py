@@ -45,14 +45,14 @@ def test_several_messages_on_their_way_count_once(calm: Patience) -> None:
 def test_a_server_that_is_back_is_as_good_as_new_and_others_never_rested(calm: Patience) -> None:
     rests(calm, 4)
     assert calm.may_ask("other", 0.0)
-    calm.is_there("o")
+    calm.taken("o", "m")
     assert rests(calm, 1) == [5]
 
 
 def test_a_message_that_is_not_taken_waits_as_the_standard_recommends_and_holds_up_no_other(calm: Patience) -> None:
     now, found = 0.0, []
     for _ in range(len(PAUSES) + 1):
-        calm.not_taken("m", now)
+        calm.not_taken("o", "m", now)
         assert calm.may_send("n", now)
         began = now
         while not calm.may_send("m", now):
@@ -62,15 +62,15 @@ def test_a_message_that_is_not_taken_waits_as_the_standard_recommends_and_holds_
 
 
 def test_a_message_that_was_taken_is_forgotten(calm: Patience) -> None:
-    calm.not_taken("m", 0.0)
-    calm.forget("m")
+    calm.not_taken("o", "m", 0.0)
+    calm.taken("o", "m")
     assert calm.may_send("m", 0.0)
 
 
 def test_only_the_latest_are_remembered(calm: Patience, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "MAX_REMEMBERED", 3)
     for number in range(5):
-        calm.not_taken(str(number), 0.0)
+        calm.not_taken("o", str(number), 0.0)
     assert [calm.may_send(str(number), 0.0) for number in range(5)] == [True, True, False, False, False]
 
 
@@ -78,7 +78,7 @@ def test_those_who_were_turned_away_together_come_back_apart() -> None:
     spread = Patience(random.Random(1))
     untils = set()
     for number in range(20):
-        spread.not_taken(str(number), 0.0)
+        spread.not_taken("o", str(number), 0.0)
         now = 0.0
         while not spread.may_send(str(number), now):
             now += 0.01
@@ -86,3 +86,32 @@ def test_those_who_were_turned_away_together_come_back_apart() -> None:
     assert len(untils) > 10
     assert min(untils) >= 5 * (1 - SPREAD)
     assert max(untils) <= 5 * (1 + SPREAD) + 0.01
+
+
+def test_a_server_that_is_away_for_ever_is_asked_for_ever(calm: Patience) -> None:
+    now = 0.0
+    for _ in range(3_000):
+        calm.is_away("o", now)
+        now += LONGEST_REST
+        assert calm.may_ask("o", now)
+
+
+def test_a_server_that_takes_nothing_at_all_is_left_alone_as_if_it_were_away(calm: Patience) -> None:
+    for number in range(patience.MAX_REFUSALS - 1):
+        calm.not_taken("o", str(number), 0.0)
+    assert calm.may_ask("o", 0.0)
+    calm.not_taken("o", "one more", 0.0)
+    assert not calm.may_ask("o", 4.9)
+    calm.not_taken("o", "and one more", 5.0)
+    assert not calm.may_ask("o", 14.9)
+    calm.taken("o", "a good one")
+    assert calm.may_ask("o", 14.9)
+    calm.not_taken("o", "bad again", 14.9)
+    assert calm.may_ask("o", 14.9)
+
+
+def test_a_server_that_was_away_and_refuses_a_message_is_there(calm: Patience) -> None:
+    rests(calm, 5)
+    calm.not_taken("o", "m", 1_000.0)
+    assert calm.may_ask("o", 1_000.0)
+    assert rests(calm, 1) == [5]
