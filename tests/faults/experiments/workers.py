@@ -111,7 +111,7 @@ def expect_work_twice(bench: Bench) -> None:
 
 
 TWO = {"prepare": "prepare", "infer": "infer", "second": "infer", "steward": "steward"}
-ZOMBIES = Setup(items=60, full_items=150, crew=TWO, engine_seconds=1.0, stall_seconds=60, tones=False)
+ZOMBIES = Setup(items=60, full_items=500, crew=TWO, engine_seconds=1.0, stall_seconds=60, tones=False)
 KILLS = Setup(items=60, full_items=400, per_second=8, max_attempts=PATIENT)
 
 EXPERIMENTS = (
