@@ -211,7 +211,7 @@ def test_a_mill_is_looked_at_as_a_whole_and_recovered(keeper: Keeper, media: Pat
     every = keeper.tells("status")
     assert job["job"] in {one.get("job") for one in every}
     assert accepted["collection"] in {one.get("collection") for one in every}
-    assert keeper.tells("recover") == [{"jobs": 0, "collections": 0, "tries": 0}]
+    assert keeper.tells("recover") == [{"jobs": 0, "collections": 0, "tries": 0, "webhooks": 0}]
     text = keeper.says("status").stdout
     assert job["job"] in text
 
