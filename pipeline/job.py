@@ -85,6 +85,7 @@ class Job(Record):
     options: Options = Options()
     engine: str  #: engine and model asked for, as `name:model`; part of the job's identity
     submitted_at: datetime | None = None
+    round: int = Field(0, ge=0)  #: how often it was opened again after it had ended
 
     @property
     def is_urgent(self) -> bool:
@@ -116,6 +117,7 @@ class AudioStream(Record):
     codec: str
     sample_rate: int  #: Hz
     channels: int
+    layout: str | None = None  #: which channel is which, as the file declares it: `stereo`, `5.1(side)` ...
     language: str | None = None  #: as the file marks it
 
 

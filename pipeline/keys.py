@@ -24,9 +24,21 @@ def job_prefix(job: str) -> str:
     return f"{JOBS}{job}/"
 
 
-def open_job(job: str) -> str:
-    """The job itself, until it has ended."""
-    return f"{OPEN}{job}"
+def open_job(job: str, round: int = 0) -> str:
+    """The job itself, until it has ended. One that was opened again lies elsewhere, so that who closes it as it was
+    before closes nothing.
+    """
+    return f"{OPEN}{job}{f'.{round}' if round else ''}"
+
+
+def job_opened(key: str) -> str:
+    """The job that is open under such a key."""
+    return key.removeprefix(OPEN).split(".", 1)[0]
+
+
+def round_opened(key: str) -> int:
+    """The round in which it is open."""
+    return int(key.partition(".")[2] or 0)
 
 
 def cancelled(job: str) -> str:
@@ -74,7 +86,22 @@ def alone_of(job: str) -> str:
 
 
 def result(job: str) -> str:
+    """The finished document, for whoever reads it."""
     return f"{job_prefix(job)}result.json"
+
+
+def committed(job: str, round: int) -> str:
+    """What a round of a job ended as: written once. Of the first one it is the document itself."""
+    return f"{rounds_of(job)}{round:05d}.json" if round else result(job)
+
+
+def round_begun(job: str, round: int) -> str:
+    """That a job that had ended is tried again."""
+    return f"{rounds_of(job)}{round:05d}"
+
+
+def rounds_of(job: str) -> str:
+    return f"{job_prefix(job)}rounds/"
 
 
 def transcript(job: str, suffix: str) -> str:
@@ -88,6 +115,11 @@ def subtitles(job: str, name: str) -> str:
 
 def quarantine(job: str) -> str:
     return f"{QUARANTINE}{job}.json"
+
+
+def job_quarantined(key: str) -> str:
+    """The job in such a key."""
+    return key.removeprefix(QUARANTINE).removesuffix(".json")
 
 
 def tried(work: Work, tries: int) -> str:

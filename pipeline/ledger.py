@@ -22,6 +22,7 @@ class Ending(NamedTuple):
     job: str
     status: Status
     seconds: float  #: of media, as `admission.media_seconds` counts it
+    round: int = 0  #: of the job: one that was opened again since has not ended
 
 
 class Ledger(Protocol):

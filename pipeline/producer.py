@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import engines, keys, tasks
+from pipeline.admission import unreserved
 from pipeline.errors import MissingObjectError, PermanentError, TransientError, UsageError
 from pipeline.identity import NORMAL, Asked, new_job
 from pipeline.job import Failure, Job, Media, Options, Plan, Result, Windows, Work
+from pipeline.objects import split_address
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
 from pipeline.stages.assembling import outputs
 from pipeline.stages.completion import Numbers, Survey, due, hand_on, read_job, survey
+from pipeline.stages.finish import publish
 from pipeline.stages.outcomes import read_outcome
 from pipeline.store import file_sha256
 from pipeline.webhooks.debts import Debt, Debts
@@ -77,7 +80,11 @@ class Producer:
             elif self.result(job.id).status != "done":
                 self.retry(job.id)
         else:
-            self._open(job)
+            opened = None if is_new else read_job(self._ports, job.id)
+            if opened is None:
+                self._open(job)
+            else:
+                self._hurry(opened, is_new=False)
         if asked.webhook is not None:
             self.tell(job.id, asked.webhook)
         return job
@@ -93,17 +100,42 @@ class Producer:
         return is_new
 
     def retry(self, job: str, *, everything: bool = False) -> None:
-        """Take back a job's failures (or all it has) and open it again. Raises UsageError while it is still open."""
+        """Take back a job's failures (or all it has) and open it again, as a round of its own.
+
+        Raises UsageError while it is still open. Stopped half way, it goes on where it was when it is called again.
+        """
         result = self.result(job)
         seen = survey(self._store, job)
-        # As long as its result is there, nobody works on it; and its record is always in one of two places.
+        round = seen.round + 1 if seen.finished else seen.round
+        everything = self._begin(job, round, everything=everything)
+        # Until it is open in the new round nobody works on it; and its record is always in one of two places.
         self._store.delete(self._taken_back(seen, result, everything=everything))
         with _without_redis():
             self._ports.ledger.close_job(job)
-        asked = result.asked.model_copy(update={"submitted_at": datetime.now(UTC)})
-        self._store.create(keys.open_job(job), asked.to_bytes())
-        self._store.delete([keys.result(job)])
-        self._open(asked, is_new=False)
+        self._store.delete([keys.open_job(job, earlier) for earlier in range(round)])
+        asked = result.asked.model_copy(update={"submitted_at": datetime.now(UTC), "round": round})
+        self._store.create(keys.open_job(job, round), asked.to_bytes())
+        self._store.delete([keys.result(job), keys.quarantine(job)])
+        if self._store.exists(keys.committed(job, round)):  # another began the same round, and it has ended
+            publish(Result.from_bytes(self._store.get(keys.committed(job, round))), self._ports)
+            return
+        self._hurry(asked, is_new=False)
+
+    def _begin(self, job: str, round: int, *, everything: bool) -> bool:
+        """Note that a round begins; whether it is to make everything anew, as whoever noted it first has it."""
+        key = keys.round_begun(job, round)
+        if self._store.create(key, b"everything" if everything else b"failures"):
+            return everything
+        return self._store.get(key) == b"everything"
+
+    def has_media(self, result: Result) -> bool:
+        """Whether the media of a result is still there, so that nobody gives up what they cannot get again."""
+        key = result.asked.media.key
+        elsewhere = split_address(key)
+        try:
+            return self._store.exists(key) if elsewhere is None else bool(self._store.mark(*elsewhere))
+        except MissingObjectError:
+            return False
 
     def cancel(self, job: str) -> None:
         """End a job early. Answers it already has are kept in its result."""
@@ -120,10 +152,10 @@ class Producer:
         return sorted({parts[0] for parts in found if parts[1:] == ["result.json"]} | self.open_jobs())
 
     def open_jobs(self) -> frozenset[str]:
-        return frozenset(key.removeprefix(keys.OPEN) for key in self._store.list(keys.OPEN))
+        return frozenset(keys.job_opened(key) for key in self._store.list(keys.OPEN))
 
     def is_open(self, job: str) -> bool:
-        return self._store.exists(keys.open_job(job))
+        return any(self._store.list(keys.open_job(job)))
 
     def job(self, job: str) -> Job:
         found = read_job(self._ports, job)
@@ -176,14 +208,26 @@ class Producer:
         return {}
 
     def quarantined(self) -> Iterator[Result]:
-        """Results of all jobs that hold something which cannot succeed."""
+        """Results of all jobs that hold something which cannot succeed.
+
+        By what became of them last: an entry may be of an earlier round, by somebody who was slow to write it down.
+        """
         for key in self._store.list(keys.QUARANTINE):
-            yield Result.from_bytes(self._store.get(key))
+            try:
+                result = Result.from_bytes(self._store.get(keys.result(keys.job_quarantined(key))))
+            except MissingObjectError:
+                continue  # it is tried again
+            if result.failures:
+                yield result
 
     def _open(self, job: Job, *, is_new: bool = True) -> None:
         self._store.create(keys.open_job(job.id), job.to_bytes())
+        self._hurry(job, is_new=is_new)
+
+    def _hurry(self, job: Job, *, is_new: bool) -> None:
+        """Let an open job in at once, if there is room that the steward does not keep for others."""
         with _without_redis():
-            if self._ports.ledger.admit(job.id, self._most_in_flight):
+            if self._ports.ledger.admit(job.id, unreserved(self._most_in_flight, job.priority)):
                 (start_new if is_new else start)(job, self._ports)
 
     def upload(self, path: Path, name: str, tenant: str) -> tuple[Media, bool]:
@@ -206,25 +250,31 @@ class Producer:
         return Media(name=name, key=key, sha256=sha256, size=after.st_size), is_new
 
     def _taken_back(self, seen: Survey, result: Result, *, everything: bool) -> Iterator[str]:
-        yield from (keys.cancelled(seen.job), keys.quarantine(seen.job), keys.whole(seen.job))
+        """The plans behind the answers, so that whoever goes on after a stop still finds which answers go.
+
+        What the formats hold stays until this round puts its own in its place.
+        """
+        yield from (keys.cancelled(seen.job), keys.whole(seen.job))
         yield from self._store.list(keys.tries_of_job(seen.job))
-        written = {*outputs(seen.job).values(), *(result.outputs.values() if everything else ())}
-        yield from sorted(written - {keys.result(seen.job)})
-        if everything or isinstance(seen.prepared, Failure):
-            yield keys.windows(seen.job)
+        if everything:
+            yield from sorted(set(result.outputs.values()) - set(outputs(seen.job).values()))
         num_windows = len(seen.prepared.windows) if isinstance(seen.prepared, Windows) else 0
         # Folds are made of the answers of the windows, and are made anew from the new ones.
         renewed = {
             window
             for window, plan in seen.planned.items()
-            if everything or window >= num_windows or isinstance(plan, Failure) or plan.missing is not None
+            if window >= num_windows or isinstance(plan, Failure) or plan.missing is not None
         }
-        yield from (keys.plan(seen.job, window) for window in sorted(renewed))
-        yield from (keys.alone(seen.job, *numbers) for numbers in sorted(seen.alone) if numbers[0] in renewed)
         for numbers in sorted(seen.outcomes):
             key = keys.answers(seen.job, *numbers)
-            if numbers[0] in renewed or self._has_failed(numbers, key):
+            if everything or numbers[0] in renewed or self._has_failed(numbers, key):
                 yield key
+        yield from (
+            keys.alone(seen.job, *numbers) for numbers in sorted(seen.alone) if everything or numbers[0] in renewed
+        )
+        yield from (keys.plan(seen.job, window) for window in sorted(seen.planned) if everything or window in renewed)
+        if everything or isinstance(seen.prepared, Failure):
+            yield keys.windows(seen.job)
 
     def _has_failed(self, numbers: Numbers, key: str) -> bool:
         """Whether it is the failure of a segment; what is told of a parcel are answers."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -114,6 +115,10 @@ class S3Store:
             time.sleep(pause)
         raise TransientError(f"the object store at {self._endpoint} keeps reporting other writes of {key} in flight")
 
+    def replace(self, key: str, data: bytes, content_type: str = "application/json") -> None:
+        with self._plain_errors(key):
+            self._client.put_object(self._bucket, checked(key), BytesIO(data), len(data), content_type)
+
     def _put_new(self, key: str, data: bytes, content_type: str) -> int:
         """Send one conditional PUT and return its HTTP status.
 
@@ -204,12 +209,12 @@ class S3Store:
             for chunk in response.stream(CHUNK_BYTES):
                 file.write(chunk)
 
-    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Keys that begin with `prefix`, whoever made them, and their sizes in bytes, page by page as they are read."""
+    def marks(self, prefix: str) -> Iterator[tuple[str, str, int]]:
+        """Keys that begin with `prefix`, whoever made them, their ETags and sizes in bytes; page by page."""
         with self._plain_errors():
             for item in self._client.list_objects(self._bucket, prefix, recursive=True):
                 if item.object_name:
-                    yield item.object_name, item.size or 0
+                    yield item.object_name, item.etag or "", item.size or 0
 
     def copy(self, key: str, start: int, length: int, file: IO[bytes]) -> None:
         """Write `length` bytes of an object, from `start` on, to where the file stands. The key is not checked."""

@@ -44,6 +44,10 @@ class MemoryStore:
         self.times[key] = datetime.now(UTC)
         return True
 
+    def replace(self, key: str, data: bytes, content_type: str = "application/json") -> None:
+        self.objects[key] = data
+        self.times[key] = datetime.now(UTC)
+
     def get(self, key: str) -> bytes:
         try:
             return self.objects[key]

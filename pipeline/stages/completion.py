@@ -9,6 +9,9 @@ themselves from then on; a mark tells that there are some, so that the others ne
 
 A job of one window and one segment is shorter: its media, windows and plan are one object (`whole.bin`), and whoever
 answers it writes the result.
+
+A job that has ended may be opened again (`Producer.retry`). That is another round of it: its end is an object of its
+own, and who is still about to close the one before closes nothing of this one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +33,9 @@ class Survey:
     """What the bucket holds of one job."""
 
     job: str
+    round: int = 0  #: the latest that was begun
     cancelled: bool = False
-    finished: bool = False
+    finished: bool = False  #: that round has ended
     whole: bool = False
     prepared: Windows | Failure | None = None
     planned: Mapping[int, Plan | Failure] = field(default_factory=dict)
@@ -47,11 +51,13 @@ def survey(store: ObjectStore, job: str) -> Survey:
     found = list(store.list(prefix))
     present = frozenset(found)
     prepared = keys.windows(job) in present
+    round = latest_round(found, job)
     outcomes, alone = _numbers(found, keys.answers_of(job)), _numbers(found, keys.alone_of(job))
     return Survey(
         job=job,
+        round=round,
         cancelled=keys.cancelled(job) in present,
-        finished=keys.result(job) in present,
+        finished=keys.committed(job, round) in present,
         whole=keys.whole(job) in present,
         prepared=PREPARED.validate_json(store.get(keys.windows(job))) if prepared else None,
         planned={
@@ -64,6 +70,11 @@ def survey(store: ObjectStore, job: str) -> Survey:
         alone=alone,
         answered=frozenset(place for one in outcomes for place in _answered(store, job, one, alone)),
     )
+
+
+def latest_round(found: Sequence[str], job: str) -> int:
+    """The one that was begun last, by the keys of a job."""
+    return max((keys.numbers(key)[0] for key in found if key.startswith(keys.rounds_of(job))), default=0)
 
 
 def _numbers(found: list[str], prefix: str) -> frozenset[Numbers]:
@@ -172,14 +183,23 @@ def advance(job: str, ports: Ports, *, urgent: bool = False) -> None:
     """Send what a job needs next, apart from the segments of a window, which whoever cut it sends."""
     seen = survey(ports.store, job)
     works = [work for work in due(seen, ports.windows_ahead) if not is_segment(work)]
-    if seen.finished and ports.store.exists(keys.open_job(job)):
+    if seen.finished and any(ports.store.list(keys.open_job(job))):
         works = [Work(stage="finish", job=job)]  # whoever finished it died before they had closed it
     hand_on(works, ports, urgent=urgent)
 
 
 def read_job(ports: Ports, job: str) -> Job | None:
     """A job that has not ended; None when it has."""
+    first = read_opened(ports, keys.open_job(job))
+    if first is not None:
+        return first
+    opened = max(ports.store.list(keys.open_job(job)), key=keys.round_opened, default=None)
+    return None if opened is None else read_opened(ports, opened)
+
+
+def read_opened(ports: Ports, key: str) -> Job | None:
+    """A job as it was opened in one of its rounds; None when it is not open as that."""
     try:
-        return Job.from_bytes(ports.store.get(keys.open_job(job)))
+        return Job.from_bytes(ports.store.get(key))
     except MissingObjectError:
         return None

@@ -12,7 +12,7 @@ from pipeline.limits import within
 from pipeline.payload import Parcel, unpack
 from pipeline.stages import Ports
 from pipeline.stages.assembling import Answers, assemble, bare_result
-from pipeline.stages.completion import Place, Survey, due, read_job, survey
+from pipeline.stages.completion import Place, Survey, due, latest_round, read_opened, survey
 from pipeline.stages.outcomes import read_outcome
 
 READERS = 8  # threads that fetch answers
@@ -22,15 +22,15 @@ def finish(work: Work, ports: Ports) -> None:
     """Write the result of a job that lacks nothing (or was cancelled); last, close it."""
     seen = survey(ports.store, work.job)
     if seen.finished:
-        result = Result.from_bytes(ports.store.get(keys.result(work.job)))
+        result = Result.from_bytes(ports.store.get(keys.committed(work.job, seen.round)))
         publish(result, ports)
-        close(work.job, _temporary(seen), ports, result)
+        close(work.job, seen.round, _temporary(seen), ports, result)
         return
-    job = read_job(ports, work.job)
+    job = read_opened(ports, keys.open_job(work.job, seen.round))
     if job is None or [one.name for one in due(seen, ports.windows_ahead)] != [work.name]:
         return
     result = commit(assemble(job, seen, _read_answers(seen, ports)), ports)
-    close(work.job, _temporary(seen), ports, result)
+    close(work.job, job.round, _temporary(seen), ports, result)
 
 
 def conclude(parcel: Parcel, answer: Answer | Failure, ports: Ports) -> None:
@@ -39,7 +39,7 @@ def conclude(parcel: Parcel, answer: Answer | Failure, ports: Ports) -> None:
     planned = {} if parcel.plan is None else {window: parcel.plan}
     seen = Survey(job=job.id, whole=True, prepared=parcel.windows, planned=planned)
     result = commit(assemble(job, seen, {(window, 0): answer}), ports)
-    close(job.id, [keys.whole(job.id)], ports, result)
+    close(job.id, job.round, [keys.whole(job.id)], ports, result)
 
 
 def conclude_failed(job: str, failure: Failure, ports: Ports) -> None:
@@ -70,18 +70,21 @@ def _read_answers(seen: Survey, ports: Ports) -> Answers:
 
 def close_failed(job: str, failure: Failure, ports: Ports) -> None:
     """End a job whose finish itself cannot succeed: a bare failed result, its answers kept in the bucket."""
-    found = read_job(ports, job)
-    result = None if found is None else commit(bare_result(found, failure), ports)
-    close(job, [], ports, result)
+    stored = list(ports.store.list(keys.job_prefix(job)))
+    opened = read_opened(ports, keys.open_job(job, latest_round(stored, job)))
+    if opened is not None:
+        temporary = [key for key in stored if key == keys.whole(job) or key.startswith(keys.segments_of(job))]
+        close(job, opened.round, temporary, ports, commit(bare_result(opened, failure), ports))
 
 
 def commit(result: Result, ports: Ports) -> Result:
     """Store a result, then what is made of it; gives the one that is stored: of two, the first one stands."""
     rendered = _rendered(result)  # what cannot be written in some format must not be half delivered
-    if ports.store.create(keys.result(result.job), result.to_bytes()):
+    key = keys.committed(result.job, result.asked.round)
+    if ports.store.create(key, result.to_bytes()):
         _publish(result, rendered, ports)
         return result
-    stored = Result.from_bytes(ports.store.get(keys.result(result.job)))
+    stored = Result.from_bytes(ports.store.get(key))
     publish(stored, ports)
     return stored
 
@@ -96,10 +99,19 @@ def _rendered(result: Result) -> dict[str, bytes]:
 
 
 def _publish(result: Result, rendered: Mapping[str, bytes], ports: Ports) -> None:
+    """A later round puts its own in the place of what is there, the document last, unless a still later one began."""
+    round = result.asked.round
+    if round and ports.store.exists(keys.round_begun(result.job, round + 1)):
+        return
+    write = ports.store.replace if round else ports.store.create
     for name, data in rendered.items():
-        ports.store.create(result.outputs[name], data, formats.FORMATS[name].CONTENT_TYPE)
+        write(result.outputs[name], data, formats.FORMATS[name].CONTENT_TYPE)
     if result.failures:
-        ports.store.create(keys.quarantine(result.job), result.to_bytes())
+        write(keys.quarantine(result.job), result.to_bytes())
+    elif round:
+        ports.store.delete([keys.quarantine(result.job)])
+    if round:
+        write(keys.result(result.job), result.to_bytes())
 
 
 def _temporary(seen: Survey) -> list[str]:
@@ -108,13 +120,16 @@ def _temporary(seen: Survey) -> list[str]:
     return whole + [keys.segments(seen.job, *numbers) for numbers in sorted(seen.payloads)]
 
 
-def close(job: str, temporary: Sequence[str], ports: Ports, result: Result | None = None) -> None:
-    """Remove what only served the work, in one request where it is little; the job stops being open last of all."""
+def close(job: str, round: int, temporary: Sequence[str], ports: Ports, result: Result) -> None:
+    """Remove what only served the work, in one request where it is little; the job stops being open last of all.
+
+    Only as it was opened up to this round: by now somebody may have opened it again.
+    """
     if len(temporary) > 1:
         ports.store.delete(temporary)
         temporary = []
-    ports.store.delete([*temporary, keys.open_job(job)])
-    ports.ledger.close_job(job, None if result is None else ending(result))
+    ports.store.delete([*temporary, *(keys.open_job(job, number) for number in range(round + 1))])
+    ports.ledger.close_job(job, ending(result))
 
 
 def ending(result: Result) -> Ending:
@@ -127,4 +142,4 @@ def ending(result: Result) -> Ending:
     else:
         pictures = info.picture.pages if info.picture is not None else 0
         seconds = media_seconds(pictures=pictures, characters=info.characters or 0)
-    return Ending(result.job, result.status, seconds)
+    return Ending(result.job, result.status, seconds, result.asked.round)

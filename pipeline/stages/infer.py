@@ -14,7 +14,7 @@ from pipeline.payload import Parcel, unpack
 from pipeline.stages import Ports
 from pipeline.stages.answering import Answerer
 from pipeline.stages.attempt import Fail, Later, decide, known, put_off, with_evidence
-from pipeline.stages.completion import advance
+from pipeline.stages.completion import advance, survey
 from pipeline.stages.finish import conclude
 from pipeline.stages.outcomes import commit_parcel
 from pipeline.stages.packing import store_parcel
@@ -23,7 +23,7 @@ from pipeline.stages.packing import store_parcel
 def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
     """Answer; with the last of a window, see what the job needs next. A job of one segment ends here."""
     is_parcel = work.last is not None
-    if tries and not is_parcel and ports.store.exists(keys.outcome(work)):
+    if tries and not is_parcel and _has_ended(work, ports):
         advance(work.job, ports, urgent=work.urgent)  # whoever tried before died behind their answer
         return
     try:
@@ -42,6 +42,12 @@ def infer(work: Work, ports: Ports, answerer: Answerer, tries: int = 0) -> None:
             for one in work.each:  # an outage is no try
                 ports.ledger.restore(one, 0)
             raise
+
+
+def _has_ended(work: Work, ports: Ports) -> bool:
+    if is_segment(work):
+        return ports.store.exists(keys.outcome(work))
+    return survey(ports.store, work.job).finished
 
 
 def _place(work: Work) -> str:

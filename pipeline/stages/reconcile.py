@@ -9,7 +9,7 @@ from pipeline.stages.completion import due, survey
 
 def open_jobs(ports: Ports) -> list[str]:
     """Ids of all accepted jobs that have not ended."""
-    return [key.removeprefix(keys.OPEN) for key in ports.store.list(keys.OPEN)]
+    return sorted({keys.job_opened(key) for key in ports.store.list(keys.OPEN)})
 
 
 def idle(jobs: list[str], ports: Ports, waiting: frozenset[str]) -> list[str]:
@@ -20,11 +20,12 @@ def idle(jobs: list[str], ports: Ports, waiting: frozenset[str]) -> list[str]:
 
 def lost(job: str, ports: Ports) -> tuple[Work, ...]:
     """Work of an idle job that is due and not put off after an outage."""
-    if ports.store.exists(keys.result(job)):
+    seen = survey(ports.store, job)
+    if seen.finished:
         finish = Work(stage="finish", job=job)  # it died between its result and clearing up
         ports.ledger.expect([finish])
         return (finish,)
-    works = due(survey(ports.store, job), ports.windows_ahead)
+    works = due(seen, ports.windows_ahead)
     put_off = ports.ledger.postponed(works)
     lacking = tuple(work for work in works if work.name not in put_off)
     ports.ledger.expect(works if lacking else ())

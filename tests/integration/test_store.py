@@ -42,6 +42,13 @@ class TestContract:
         assert store.create("open/1", b"") is True
         assert store.create("open/1", b"") is True
 
+    def test_replacing_an_object_writes_it_whether_it_is_there_or_not(self, store: ObjectStore) -> None:
+        store.replace("jobs/1/transcript.txt", b"first", "text/plain; charset=utf-8")
+        store.replace("jobs/1/transcript.txt", b"second", "text/plain; charset=utf-8")
+        assert store.get("jobs/1/transcript.txt") == b"second"
+        assert store.create("jobs/1/transcript.txt", b"third") is False
+        assert list(store.list("jobs/1/")) == ["jobs/1/transcript.txt"]
+
     def test_of_sixteen_racing_creates_one_wins(self, store: ObjectStore) -> None:
         # All rounds at once: SeaweedFS lets the losers of one key wait in steps of a second.
         rounds, racers = 5, 16
