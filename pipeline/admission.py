@@ -12,12 +12,14 @@ again, tell what is `running`, and fairness starts anew.
   place held by ten-hour files. They stay empty meanwhile: the price of the promise.
 - A tenant with more than `tenant_seconds` of media in flight stands aside: it is let in only while no other waits, and
   comes back without a claim to what others got meanwhile.
+- A job whose engine no worker runs has no place: what waits is passed over, and what is in flight is not counted. It
+  comes in, or counts again, when somebody runs its engine. While nobody runs any, all are alike.
 - Within a tenant and class, those whose deadline is at risk go first, the earliest first, then the oldest. Every fourth
   one is the oldest whatever the deadlines, and a deadline that has passed counts no more: it cannot be kept.
 """
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pipeline.fairness import WEIGHTS, Ranking, TenantShares
@@ -57,11 +59,18 @@ class Rules:
         return cls(for_interactive=places // 8, for_newcomers=places // 8)
 
 
+def unreserved(places: int, priority: Priority) -> int:
+    """How many places may be filled by whoever does not know who else waits: the others are kept."""
+    rules = Rules.of(places)
+    return places - rules.for_newcomers - (0 if priority == "interactive" else rules.for_interactive)
+
+
 @dataclass(slots=True)
 class _Flight:
     tenant: str
     priority: Priority
     seconds: float
+    engine: str
 
 
 class Admission:
@@ -74,6 +83,7 @@ class Admission:
         self._lines: dict[tuple[str, Priority], Line] = {}  # of a tenant and a class
         self._short: dict[str, Line] = {}  # of a tenant: what is interactive and short is in this one, too
         self._flights: dict[str, _Flight] = {}
+        self._served: Set[str] = frozenset()  # engines that somebody runs
         self._jobs: dict[str, int] = {}  # in flight, by tenant
         self._seconds: dict[str, float] = {}  # in flight, by tenant
         self._num_short = 0  # interactive and short, in flight
@@ -85,6 +95,31 @@ class Admission:
         """Jobs that were let in and have not ended."""
         return self._flights.keys()
 
+    @property
+    def engines(self) -> Set[str]:
+        """Those that anything here asks for."""
+        return {item.engine for items in (self._heads, self._flights) for item in items.values()} - {""}
+
+    @property
+    def num_stranded(self) -> int:
+        """Jobs in flight that have no place, because nobody runs their engine."""
+        return sum(not self._is_served(flight.engine) for flight in self._flights.values())
+
+    def serve(self, engines: Set[str]) -> None:
+        """These of `engines` are run by somebody now."""
+        if engines == self._served:
+            return
+        heads = list(self._heads.values())
+        for head in heads:
+            self.withdraw(head.source)
+        for flight in self._flights.values():
+            self._count(flight, -1)
+        self._served = engines
+        for flight in self._flights.values():
+            self._count(flight, 1)
+        for head in heads:
+            self.offer(head)
+
     def seconds_in_flight(self, tenant: str) -> float:
         """Media-seconds of a tenant's jobs in flight."""
         return self._seconds.get(tenant, 0.0)
@@ -95,6 +130,8 @@ class Admission:
             return
         self.withdraw(head.source)
         self._heads[head.source] = head
+        if not self._is_served(head.engine):
+            return
         estimate = self._estimate(head)
         at_risk = head.at_risk(estimate, self._rules.pace, self._rules.margin)
         self._lines.setdefault((head.tenant, head.priority), Line()).add(head, at_risk)
@@ -105,7 +142,7 @@ class Admission:
     def withdraw(self, source: str) -> None:
         """Nothing of this source waits any more; one that is not known is no error."""
         head = self._heads.pop(source, None)
-        if head is None:
+        if head is None or not self._is_served(head.engine):
             return
         _remove(self._lines, (head.tenant, head.priority), source)
         if self._is_short(head.priority, self._estimate(head)):
@@ -141,14 +178,16 @@ class Admission:
         self._lines[head.tenant, head.priority].take(source)
         if self._is_short(head.priority, self._estimate(head)):
             self._short[head.tenant].take(source)
-        self._fly(job, _Flight(head.tenant, head.priority, self._estimate(head)))
+        self._fly(job, _Flight(head.tenant, head.priority, self._estimate(head), head.engine))
         self.withdraw(source)
 
-    def running(self, job: str, tenant: str, priority: Priority, seconds: float | None = None) -> None:
+    def running(
+        self, job: str, tenant: str, priority: Priority, seconds: float | None = None, engine: str = ""
+    ) -> None:
         """This job was let in before, by whoever knew. One that is known to be in flight is left as it is."""
         if job in self._flights:
             return
-        flight = _Flight(tenant, priority, self._rules.unknown if seconds is None else seconds)
+        flight = _Flight(tenant, priority, self._rules.unknown if seconds is None else seconds, engine)
         self._shares.charge(tenant, priority, flight.seconds)
         self._fly(job, flight)
         self._place(tenant)
@@ -160,7 +199,7 @@ class Admission:
             return
         self._shares.correct(flight.tenant, flight.priority, seconds - flight.seconds)
         self._land(job)
-        self._fly(job, _Flight(flight.tenant, flight.priority, seconds))
+        self._fly(job, replace(flight, seconds=seconds))
         self._place(flight.tenant)
 
     def ended(self, job: str, seconds: float | None = None) -> None:
@@ -190,15 +229,21 @@ class Admission:
         if job in self._flights:  # two sources may hold the same job
             self._land(job)
         self._flights[job] = flight
-        self._jobs[flight.tenant] = self._jobs.get(flight.tenant, 0) + 1
-        self._seconds[flight.tenant] = self._seconds.get(flight.tenant, 0.0) + flight.seconds
-        self._num_short += self._is_short(flight.priority, flight.seconds)
+        self._count(flight, 1)
 
     def _land(self, job: str) -> None:
-        flight = self._flights.pop(job)
-        self._jobs[flight.tenant] -= 1
-        self._seconds[flight.tenant] -= flight.seconds
-        self._num_short -= self._is_short(flight.priority, flight.seconds)
+        self._count(self._flights.pop(job), -1)
+
+    def _is_served(self, engine: str) -> bool:
+        return not engine or not self._served or engine in self._served
+
+    def _count(self, flight: _Flight, change: int) -> None:
+        """Count a job in flight, or one less."""
+        if not self._is_served(flight.engine):
+            return
+        self._jobs[flight.tenant] = self._jobs.get(flight.tenant, 0) + change
+        self._seconds[flight.tenant] = self._seconds.get(flight.tenant, 0.0) + change * flight.seconds
+        self._num_short += change * self._is_short(flight.priority, flight.seconds)
         if not self._jobs[flight.tenant]:
             del self._jobs[flight.tenant], self._seconds[flight.tenant]
 

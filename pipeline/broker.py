@@ -13,6 +13,7 @@ import redis
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
+from kombu.utils.scheduling import priority_cycle
 
 from pipeline.errors import TransientError
 from pipeline.job import Stage, Work
@@ -27,17 +28,30 @@ def queues_of(stage: Stage) -> tuple[str, str]:
     return f"{stage}{_URGENT}", stage
 
 
-#: Consumed in this order by the prepare worker: what is urgent, then what is nearly finished, which bounds temporary
-#: objects.
+#: Consumed in this order by the prepare worker: what is urgent, then what ends a job, which bounds temporary objects.
 PREPARE_QUEUES = tuple(queues_of(stage)[number] for number in (0, 1) for stage in STAGES[:3])
 INFER_QUEUES = queues_of("infer")
 QUEUES = PREPARE_QUEUES + INFER_QUEUES
+#: Of each pair, that goes first which was not served last: a job waits for one window of a long file, not for all of
+#: them, and a window for one job. How many windows and jobs are begun is bounded elsewhere.
+TURNS = tuple(set(pair) for pair in zip(queues_of("cut"), queues_of("prepare"), strict=True))
 
 #: Wall seconds after which the pool ends a prepare process. The soft limit raises in the task first.
 SOFT_LIMIT_SECONDS = 1_860
 HARD_LIMIT_SECONDS = 1_920
 #: Three hard limits, so that no message is given out again while its first copy can still run.
 VISIBILITY_SECONDS = 3 * HARD_LIMIT_SECONDS
+
+
+class TakingTurns(priority_cycle):  # type: ignore[misc]
+    """The order in which a worker looks into its queues: as it was given them, but those of `TURNS` take turns."""
+
+    def rotate(self, last_used: str) -> None:
+        """The one that was served goes behind the one that it takes turns with."""
+        for pair in TURNS:
+            if last_used in pair and pair <= set(self.items):
+                first, second = sorted(self.items.index(queue) for queue in pair)
+                self.items[first], self.items[second] = (pair - {last_used}).pop(), last_used
 
 
 def create_app(settings: Settings) -> Celery:
@@ -94,7 +108,7 @@ def create_app(settings: Settings) -> Celery:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 5,
-            "queue_order_strategy": "priority",
+            "queue_order_strategy": TakingTurns,
             # One list per queue: no priority levels.
             "priority_steps": [0],
             "global_keyprefix": f"{settings.redis.namespace}:",

@@ -21,11 +21,21 @@ from pipeline.settings import Settings
 
 #: Seconds after which the ledger forgets a job nobody touches.
 FORGET_SECONDS = 14 * 24 * 3600
+#: And after which it forgets one that it knows only because somebody tried its work.
+TRYING_SECONDS = 3600
 #: First and longest wait before work that met an outage is sent again, seconds; doubled each time.
 BACKOFF_SECONDS = (2, 30)
 _FIGURE = "figure:"
 #: Endings kept for a steward who is away; it finds the others in the bucket.
 MAX_ENDINGS = 20_000
+
+
+class Suspect(int):
+    """How often work was begun, where it was in the hands of a process that died before it counted that.
+
+    Perhaps because of this work, perhaps because of another that the process held: nothing to blame it for, but reason
+    for care. A ledger in memory dies with its process, and suspects nobody.
+    """
 
 
 class RedisLedger:
@@ -48,26 +58,27 @@ class RedisLedger:
         token, lease = uuid4().hex, self._lease(work.name)
         places = [self._job(work.job), lease]
         try:
-            found = self._run(scripts.START, places, [_field(work), token, self._lease_ms, int(count), FORGET_SECONDS])
+            found = self._run(scripts.START, places, [_field(work), token, self._lease_ms, int(count), TRYING_SECONDS])
         except TransientError:
-            self._owe(lambda: self._run(scripts.UNDO_START, places, [_field(work), token]))
+            self._owe(lambda: self._run(scripts.UNDO_START, places, [_field(work), token, int(count)]))
             raise
         if found in (ENDED, HELD):
             return cast("Taken", found)
         with self._lock:
             self._mine[lease] = token
         self._start_renewing()
-        return int(cast("int", found))
+        tries, was_in_hand = cast("list[int]", found)
+        return Suspect(tries) if was_in_hand and not count else tries
 
     def end(self, work: Work) -> None:
         lease = self._lease(work.name)
-        self._run(scripts.END, [self._job(work.job), lease], [_field(work), self._dropped(lease)])
+        self._run(scripts.END, [self._job(work.job), lease], [_field(work), self._dropped(lease), TRYING_SECONDS])
 
     def release(self, work: Work) -> None:
         lease = self._lease(work.name)
         # A lease that cannot be given back runs out by itself.
         with suppress(TransientError):
-            self._run(scripts.RELEASE, [lease], [self._dropped(lease)])
+            self._run(scripts.LET_GO, [self._job(work.job), lease], [_field(work), self._dropped(lease)])
 
     def held(self, works: Iterable[Work]) -> frozenset[str]:
         return self._present(self._lease, works)
@@ -132,7 +143,7 @@ class RedisLedger:
             self._run(scripts.EXPECT, [self._job(works[0].job)], [FORGET_SECONDS, *_listed(works)])
 
     def answered(self, work: Work, seconds: float, left: int = 0) -> bool:
-        arguments = [_field(work), _lack(work), seconds, FORGET_SECONDS, left - 1]
+        arguments = [_field(work), _lack(work), seconds, left - 1]
         return bool(self._run(scripts.ANSWERED, [self._job(work.job)], arguments))
 
     def admit(self, job: str, most: int | None = None) -> bool:
@@ -166,7 +177,7 @@ class RedisLedger:
             pipe.srem(self._in_flight, job)
             pipe.delete(self._job(job))
             if ending is not None:
-                pipe.rpush(self._ended, f"{ending.job} {ending.status} {ending.seconds:.3f}")
+                pipe.rpush(self._ended, f"{ending.job} {ending.status} {ending.seconds:.3f} {ending.round}")
                 pipe.ltrim(self._ended, -MAX_ENDINGS, -1)
             pipe.execute()
 
@@ -174,7 +185,9 @@ class RedisLedger:
         with _away():
             found = cast("list[str] | None", self._redis.lpop(self._ended, MAX_ENDINGS))
         parts = (text.split(" ") for text in found or ())
-        return [Ending(job, cast("Status", status), float(seconds)) for job, status, seconds in parts]
+        return [
+            Ending(job, cast("Status", status), float(seconds), int(round)) for job, status, seconds, round in parts
+        ]
 
     def note(self, name: str, text: str) -> None:
         with _away():

@@ -64,17 +64,28 @@ class Serving:
         self._watchdog.start()
         return self.origin
 
-    def submit(self, request: Request) -> "Future[Reply]":
-        """Queue a request. Its Future gives the Reply or raises the PipelineError it became.
+    def prepare(self, request: Request) -> Request:
+        """What the engine does with a request before its batch (features, tokens), in the caller's thread.
 
-        What the engine does with a request before its batch (features, tokens) is done here, by the caller's thread.
+        Raises the PipelineError that it became.
         """
-        future: Future[Reply] = Future()
         try:
-            request = self.engine.prepare(request)
+            return self.engine.prepare(request)
         except Exception as error:
-            future.set_exception(as_pipeline_error(error))
+            raise as_pipeline_error(error) from error
+
+    def submit(self, request: Request) -> "Future[Reply]":
+        """Prepare a request and queue it. Its Future gives the Reply or raises the PipelineError it became."""
+        try:
+            return self.queue(self.prepare(request))
+        except PipelineError as error:
+            future: Future[Reply] = Future()
+            future.set_exception(error)
             return future
+
+    def queue(self, request: Request) -> "Future[Reply]":
+        """See `submit`; for a request that is prepared."""
+        future: Future[Reply] = Future()
         with self._changed:
             if self._stopping:
                 future.set_exception(_leaving())

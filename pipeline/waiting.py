@@ -16,6 +16,7 @@ class Head:
     source: str  #: the collection it is the next line of, or the job itself
     tenant: str = "default"
     priority: Priority = "normal"
+    engine: str = ""  #: the one that must do it, as jobs name it; empty: any
     since: float  #: when it was submitted, seconds of the clock
     seconds: float | None = None  #: media-seconds that it holds, as estimated; None: not known
     behind: float = 0.0  #: media-seconds of its source that come after it

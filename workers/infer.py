@@ -9,22 +9,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
 from pipeline import engines
 from pipeline.broker import INFER_QUEUES, Queues
-from pipeline.engines import Request
+from pipeline.engines import Clip, Request
 from pipeline.errors import TransientError
 from pipeline.fleet import open_ports
 from pipeline.job import work_named
 from pipeline.ledger import Ledger
+from pipeline.media.sound.speech import Activity
+from pipeline.redis_ledger import Suspect
 from pipeline.serving import Serving
 from pipeline.settings import Settings, asked_engine
-from pipeline.stages.answering import AGAIN, EngineAnswerer, gate
+from pipeline.stages.answering import AGAIN, Answerer, Caution, EngineAnswerer, gate
 from pipeline.stages.attempt import attempt
 from pipeline.stages.infer import infer
 from pipeline.stewarding.progress import ENGINE_MS
+from pipeline.stewarding.served import TELL_SECONDS, tell_served
 from workers.app import work_of, worker_app
 from workers.leaving import LEAVE_SECONDS, when_told_to_stop
 from workers.prepare import worker_arguments
@@ -59,17 +61,22 @@ def run(settings: Settings) -> None:
     log.info("engine %s, model %s, revision %.12s", origin.engine, origin.model, origin.revision)
     threads = settings.workers.infer_threads or BATCHES_HELD * engine.capabilities.max_batch
     room = Room(threads)
-    answerer = EngineAnswerer(serving, gate(settings.speech), asked_engine(settings.engine))
+    answerers = Answerers(serving, gate(settings.speech), asked_engine(settings.engine), ports.ledger)
 
     def infer_task(
         job: str, window: int | None = None, index: int | None = None, last: int | None = None, urgent: bool = False
     ) -> None:
         work = work_of("infer", job, window, index, last, urgent=urgent)
+
+        def run_stage(tries: int) -> None:
+            infer(work, ports, answerers.of(tries), tries)
+
         with room.taken(len(work.each)):
-            attempt(work, ports, partial(infer, work, ports, answerer), count=False)
+            attempt(work, ports, run_stage, count=False)
 
     app.task(name="infer")(infer_task)
     busy = BusyTime(serving, ports.ledger)
+    Presence(asked_engine(settings.engine), ports.ledger)
     when_told_to_stop(settings.workers.grace_seconds, at_first=serving.drain, at_last=serving.abandon)
     try:
         app.worker_main(worker_arguments("infer", "threads", threads, INFER_QUEUES, settings))
@@ -79,6 +86,18 @@ def run(settings: Settings) -> None:
         if not has_ended:  # a call into a device that does not return would hold the process for ever
             logging.shutdown()
             os._exit(os.EX_OK)
+
+
+class Answerers:
+    """What was in a process that died is asked about with care, the rest without: care takes commands and time."""
+
+    def __init__(self, serving: Serving, assess: Callable[[Clip], Activity], engine: str, ledger: Ledger) -> None:
+        self._at_ease = EngineAnswerer(serving, assess, engine)
+        self._with_care = EngineAnswerer(serving, assess, engine, around=Caution(ledger))
+
+    def of(self, tries: int) -> Answerer:
+        """For work that the ledger gave this number of tries."""
+        return self._with_care if tries or isinstance(tries, Suspect) else self._at_ease
 
 
 class BusyTime:
@@ -106,6 +125,28 @@ class BusyTime:
         while True:
             time.sleep(BUSY_SECONDS)
             self.tell()
+
+
+class Presence:
+    """Says now and then which engine runs here, so that jobs that ask for it are let in."""
+
+    def __init__(self, engine: str, ledger: Ledger) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        threading.Thread(target=self._keep_telling, name="presence", daemon=True).start()
+
+    def tell(self) -> bool:
+        """Whether it could be said."""
+        try:
+            tell_served(self._engine, self._ledger)
+        except TransientError as error:
+            log.debug("%s: %s", error, error.detail)
+            return False
+        return True
+
+    def _keep_telling(self) -> None:
+        while True:
+            time.sleep(TELL_SECONDS if self.tell() else BUSY_SECONDS)
 
 
 class QueueDepth:

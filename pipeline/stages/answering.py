@@ -1,6 +1,8 @@
 """From a segment's media to its answer: the speech gate, the task's prompt, the engine, the task's judgement."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -10,7 +12,8 @@ import numpy as np
 from pipeline import tasks
 from pipeline.engines import Clip, Reply, Request, Turn
 from pipeline.errors import PermanentError, TransientError
-from pipeline.job import SAMPLE_RATE, Answer, Job, Span
+from pipeline.job import SAMPLE_RATE, Answer, Job, Span, work_named
+from pipeline.ledger import Ledger
 from pipeline.media.sound.speech import Activity, assess, within_speech
 from pipeline.payload import Payload
 from pipeline.serving import Serving
@@ -18,6 +21,7 @@ from pipeline.settings import Speech
 from pipeline.tasks import Task
 
 AGAIN = ".again"  #: ends the id of a request that asks for a better answer
+TURN_SECONDS = 60  #: longest wait for the one before, where one is prepared at a time
 
 
 class Answerer(Protocol):
@@ -28,40 +32,64 @@ class Answerer(Protocol):
         """
 
 
+def _at_ease(name: str, tries: int) -> AbstractContextManager[None]:
+    del name, tries
+    return nullcontext()
+
+
 class EngineAnswerer:
     """The one that asks an engine."""
 
-    def __init__(self, serving: Serving, assess: Callable[[Clip], Activity], engine: str | None = None) -> None:
-        """`engine`: the one that jobs must have asked for, as they name it."""
+    def __init__(
+        self,
+        serving: Serving,
+        assess: Callable[[Clip], Activity],
+        engine: str | None = None,
+        *,
+        around: Callable[[str, int], AbstractContextManager[None]] = _at_ease,
+    ) -> None:
+        """`engine`: the one that jobs must have asked for, as they name it.
+
+        `around` is entered with the name and the tries of a segment while that is listened to and prepared. It is left
+        before the segment is queued.
+        """
         self._serving = serving
         self._assess = assess
         self._engine = engine
+        self._around = around
 
     def ask(self, name: str, payload: Payload, job: Job, tries: int) -> Callable[[], Answer]:
         if self._engine is not None and job.engine != self._engine:
             raise TransientError(f"the job asks for {job.engine}; this worker runs {self._engine}")
         task = tasks.named(job.task)
+        with self._around(name, tries):
+            activity = self._heard(payload, task)
+            turns = task.turns(payload, job.options)
+            recorded = partial(self._recorded, activity=activity, turns=turns, payload=payload, tries=tries)
+            if "no_speech" in activity.flags:
+                return partial(recorded, Reply(spans=()))
+            request = self._serving.prepare(self._request(name, turns, payload, job, tries))
+        future = self._serving.queue(request)
+        return lambda: recorded(self._accepted(future.result(), request, task, job))
+
+    def _heard(self, payload: Payload, task: Task) -> Activity:
         # A question may be about music: what is no speech is remarked on only where speech is wanted.
         is_speech = payload.kind == "sound" and task.about_speech
-        activity = self._assess(tasks.samples(payload.pcm)) if is_speech else _NOT_LISTENED
-        turns = task.turns(payload, job.options)
-        recorded = partial(self._recorded, activity=activity, turns=turns, payload=payload, tries=tries)
-        if "no_speech" in activity.flags:
-            return partial(recorded, Reply(spans=()))
-        request = Request(
+        return self._assess(tasks.samples(payload.pcm)) if is_speech else _NOT_LISTENED
+
+    def _request(self, name: str, turns: tuple[Turn, ...], payload: Payload, job: Job, tries: int) -> Request:
+        return Request(
             id=name,
             turns=turns,
             task=job.task,
             language=job.options.language,
-            max_tokens=task.max_tokens(payload.kind),
+            max_tokens=tasks.named(job.task).max_tokens(payload.kind),
             variant=job.options.variant,
             tenant=job.tenant,
             priority=job.priority,
             deadline=self._serving.deadline(),
             alone=tries > 0,
         )
-        future = self._serving.submit(request)
-        return lambda: recorded(self._accepted(future.result(), request, task, job))
 
     def _accepted(self, reply: Reply, request: Request, task: Task, job: Job) -> Reply:
         """The engine's reply, asked for once more when the task finds fault with it."""
@@ -88,6 +116,32 @@ class EngineAnswerer:
             language=reply.language,
             attempts=tries + 1,
         )
+
+
+class Caution:
+    """Counts a try at a segment while it is listened to and prepared; one segment at a time.
+
+    For what may have killed the process that had it. What waits for its turn here, or for the engine behind, is not
+    blamed for what another does.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def __call__(self, name: str, tries: int) -> Iterator[None]:
+        work = work_named(name)
+        if not self._turn.acquire(timeout=TURN_SECONDS):
+            raise TransientError("another segment that may be dangerous takes long to be prepared")
+        try:
+            # With the first try that counts goes the one before it, when its process died: two died with this segment
+            # in hand, and of the second it is known that it was at it.
+            self._ledger.begin([work] if tries else [work, work])
+            yield
+        finally:
+            self._ledger.restore(work, tries)
+            self._turn.release()
 
 
 _NOT_LISTENED = Activity(spans=(), flags=())

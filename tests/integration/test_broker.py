@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import redis
+from kombu import Consumer
 from kombu.transport.redis import Channel
 
-from pipeline.broker import INFER_QUEUES, PREPARE_QUEUES, STAGES, Queues
+from pipeline.broker import INFER_QUEUES, PREPARE_QUEUES, STAGES, Queues, create_app
 from pipeline.errors import TransientError
 from pipeline.job import Work
 from pipeline.settings import Redis, Settings
@@ -88,3 +90,36 @@ def test_urgent_work_has_a_queue_of_its_own_that_is_consumed_first(redis_setting
     assert INFER_QUEUES == ("infer-urgent", "infer")
     assert PREPARE_QUEUES == ("finish-urgent", "cut-urgent", "prepare-urgent", "finish", "cut", "prepare")
     queues.close()
+
+
+def served(settings: Settings, works: Sequence[Work]) -> list[str]:
+    """The names of these works in the order in which one prepare worker takes them."""
+    queues = Queues(settings)
+    for work in works:
+        queues.send(work)
+    queues.close()
+    taken: list[str] = []
+
+    def take(body: dict[str, Any], message: Any) -> None:
+        taken.append(body["id"])
+        message.ack()
+
+    app = create_app(settings)
+    with app.connection() as connection:
+        channel = connection.channel()
+        channel.basic_qos(0, 1, False)
+        with Consumer(channel, [app.amqp.queues[name] for name in PREPARE_QUEUES], callbacks=[take]):
+            while len(taken) < len(works):
+                connection.drain_events(timeout=10)
+    app.close()
+    return taken
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+def test_a_short_job_waits_for_one_window_of_an_archive_and_not_for_all(redis_settings: Redis, urgent: bool) -> None:
+    archive = [Work(stage="cut", job="jarchive", window=number, urgent=urgent) for number in range(4)]
+    short = [Work(stage="prepare", job=f"jshort{number}", urgent=urgent) for number in range(3)]
+    finish = Work(stage="finish", job="jdone", urgent=urgent)
+    taken = served(Settings(redis=redis_settings), [*archive, *short, finish])
+    in_turn = [archive[0], short[0], archive[1], short[1], archive[2], short[2], archive[3]]
+    assert taken == [finish.name, *(work.name for work in in_turn)]

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pipeline.errors import TransientError, WorldError
 from pipeline.job import Work
 from pipeline.ledger import ENDED, HELD, Ledger, MemoryLedger
-from pipeline.redis_ledger import RedisLedger
+from pipeline.redis_ledger import TRYING_SECONDS, RedisLedger, Suspect
 from pipeline.settings import Redis, Settings, Steward
 from tests.watching import until
 
@@ -63,6 +63,7 @@ def test_tries_are_counted_restored_and_forgotten(ledger: Ledger) -> None:
 
 
 def test_a_second_message_about_what_is_done_is_none(ledger: Ledger) -> None:
+    ledger.announce([CUT])
     ledger.start(CUT, count=True)
     ledger.end(CUT)
     assert ledger.start(CUT, count=True) == ENDED
@@ -75,6 +76,44 @@ def test_what_ends_behind_the_end_of_its_job_leaves_nothing(ledger: Ledger) -> N
     ledger.close_job("jaaa")
     ledger.end(CUT)
     assert ledger.start(CUT, count=False) == 0
+
+
+def test_what_comes_behind_the_end_of_its_job_leaves_nothing_in_redis(redis_settings: Redis) -> None:
+    ledger = redis_ledger(redis_settings)
+    ledger.announce([CUT, INFER])
+    ledger.close_job("jaaa")
+    assert not ledger.answered(INFER, 1.0)
+    assert ledger._redis.keys(f"{ledger._prefix}job:*") == []
+    ledger.start(CUT, count=True)
+    ledger.end(CUT)
+    ledger.start(INFER, count=False)
+    assert not ledger.answered(INFER, 1.0)
+    ledger.end(INFER)
+    assert ledger._redis.keys(f"{ledger._prefix}job:*") == []
+    ledger.start(CUT, count=True)  # and dies
+    (left,) = ledger._redis.keys(f"{ledger._prefix}job:*")
+    assert 0 < ledger._redis.ttl(left) <= TRYING_SECONDS
+    assert ledger.tries(CUT) == 1
+    ledger.announce([INFER])
+    assert ledger._redis.ttl(left) > TRYING_SECONDS, "the job is open after all"
+    ledger.close()
+
+
+def test_what_was_in_the_hands_of_a_process_that_died_is_suspect_until_it_is_given_back(redis_settings: Redis) -> None:
+    ledger = redis_ledger(redis_settings, lease_seconds=0.1)
+    ledger.announce([INFER])
+    assert not isinstance(ledger.start(INFER, count=False), Suspect)
+    ledger._stopping.set()  # dead: it renews nothing
+    until(lambda: not ledger.held([INFER]))
+    heir = redis_ledger(redis_settings)
+    found = heir.start(INFER, count=False)
+    assert isinstance(found, Suspect)
+    assert found == 0, "nobody knows that it was its doing"
+    assert heir.tries(INFER) == 0
+    heir.release(INFER)
+    assert not isinstance(heir.start(INFER, count=False), Suspect)
+    heir.close()
+    ledger.close()
 
 
 def test_work_is_news_once_until_its_job_ends(ledger: Ledger) -> None:

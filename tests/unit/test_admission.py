@@ -449,3 +449,48 @@ def test_other_media_counts_as_so_much_sound() -> None:
     assert media_seconds(pictures=2, frames=3, characters=8000) == pytest.approx(
         2 * PICTURE_SECONDS + 3 * FRAME_SECONDS + 8000 * CHARACTER_SECONDS
     )
+
+
+def test_jobs_of_an_engine_that_nobody_runs_take_no_places_from_others() -> None:
+    """A change of model with a backlog: what the old one was to do holds up nothing, and goes on when it is back."""
+    mill = Mill(Rules.of(16), places=16)
+    mill.add(head("old", "a", engine="x") for _ in range(20))
+    mill.fill()
+    assert len(mill.order) == 12, "while nobody runs any engine yet, all are let in"
+    mill.add(head("new", "a", engine="y") for _ in range(3))
+    assert mill.step() is None
+    assert mill.admission.engines == {"x", "y"}
+
+    mill.admission.serve({"y"})
+    assert mill.admission.num_stranded == 12
+    assert mill.admission.seconds_in_flight("a") == 0
+    mill.places += mill.admission.num_stranded  # what a steward makes of it
+    mill.fill()
+    assert [one.source for one in mill.order[12:]] == ["new"] * 3, "and nothing more for the old one"
+
+    mill.admission.serve({"x"})
+    assert mill.admission.num_stranded == 3
+    assert mill.admission.seconds_in_flight("a") == 12 * 60
+    mill.places += 3 - 12
+    assert mill.step() is None, "those in flight count again"
+    for job in list(mill.admission.in_flight):
+        mill.admission.ended(job)
+    mill.places = 16
+    mill.fill()
+    assert [one.source for one in mill.order[15:]] == ["old"] * 8
+    assert mill.admission.seconds_in_flight("a") == 8 * 60
+
+
+def test_a_tenant_whose_jobs_are_stranded_is_no_reason_to_let_it_wait() -> None:
+    """They count neither as urgent ones in flight nor against the share of their tenant."""
+    admission = Admission(Rules(for_interactive=1, for_newcomers=1, tenant_seconds=100))
+    admission.running("a-job", "a", "interactive", 500, "x")
+    admission.offer(head("normal", "a", engine="y"))
+    assert admission.next(free=2, now=0) is not None
+    assert admission.next(free=1, now=0) is None, "the place is kept for those who have nothing in flight"
+    admission.serve({"y"})
+    found = admission.next(free=2, now=0)
+    assert found is not None
+    assert found.source == "normal"
+    admission.ended("a-job")
+    assert admission.seconds_in_flight("a") == 0

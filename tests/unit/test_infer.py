@@ -7,12 +7,13 @@ import pytest
 
 from pipeline.engines import Capabilities, Clip, Outcome, Reply, Request, StaticEngine, untimed
 from pipeline.errors import PermanentError
-from pipeline.job import Answer, Job, Options, Origin, Span
+from pipeline.job import Answer, Job, Options, Origin, Span, Work
+from pipeline.ledger import MemoryLedger
 from pipeline.media.sound.speech import Activity
 from pipeline.payload import Payload
 from pipeline.serving import Serving
 from pipeline.settings import Engine
-from pipeline.stages.answering import EngineAnswerer
+from pipeline.stages.answering import Caution, EngineAnswerer
 from tests.doubles import a_job
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -113,3 +114,46 @@ def test_two_answers_that_do_not_fit_are_a_clear_failure() -> None:
     with answering(engine, SPEECH) as answer, pytest.raises(PermanentError, match=r"asked twice.*schema") as failed:
         answer(asking(question="How many?", json_schema=SCHEMA))
     assert failed.value.detail == '{"n": "3"}'
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [(0, 2), (1, 2), (2, 3)])
+def test_what_may_have_killed_its_process_counts_as_tried_while_it_is_prepared_and_not_while_it_waits(
+    before: int, meanwhile: int
+) -> None:
+    ledger, seen = MemoryLedger(), list[int]()
+    work = Work(stage="infer", job="j1", window=0, index=0)
+    ledger.restore(work, before)
+
+    class Watched(ScriptedEngine):
+        def prepare(self, request: Request) -> Request:
+            seen.append(ledger.tries(work))
+            return request
+
+    def heard(clip: Clip) -> Activity:
+        seen.append(ledger.tries(work))
+        return SPEECH
+
+    serving = Serving(Watched(Reply(spans=untimed("one"))), before=lambda batch: seen.append(ledger.tries(work)))
+    serving.start()
+    try:
+        answerer = EngineAnswerer(serving, heard, around=Caution(ledger))
+        assert answerer.ask(work.name, SECOND, a_job(), before)().text == "one"
+    finally:
+        serving.stop()
+    assert seen == [meanwhile, meanwhile, before], "the gate, the features, and right before the engine has it"
+
+
+def test_what_fails_while_it_is_prepared_with_care_is_counted_by_whoever_decides_on_errors() -> None:
+    ledger = MemoryLedger()
+    work = Work(stage="infer", job="j1", window=0, index=0)
+
+    def heard(clip: Clip) -> Activity:
+        raise PermanentError("no sound")
+
+    serving = Serving(ScriptedEngine())
+    caution = Caution(ledger)
+    answerer = EngineAnswerer(serving, heard, around=caution)
+    for _ in range(2):  # the next one gets its turn, too
+        with pytest.raises(PermanentError):
+            answerer.ask(work.name, SECOND, a_job(), 1)
+        assert ledger.tries(work) == 1
