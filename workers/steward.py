@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two turns in which jobs are let in; the looks at the bucket are further apart.
 TURN_SECONDS = 0.2
+#: Held by the one that leads; under the same name, the ledger notes who led last.
+OFFICE = "steward"
 
 
 class Steward:
@@ -36,18 +38,27 @@ class Steward:
         self._ports = ports
         self._queues = queues
         self._settings = settings.steward
+        self._price = settings.price_per_hour
+        self._producer = Producer(ports, settings)
         self._name = uuid4().hex
-        self._admitter = Admitter(ports, Producer(ports, settings), self._settings.jobs_in_flight)
-        self._sweeper = Sweeper(ports)
-        self._prospects = Prospects(ports, settings.price_per_hour)
-        self._idle_before: frozenset[str] = frozenset()
-        self._gone_before: frozenset[str] = frozenset()
+        self._office_seconds = max(3 * self._settings.interval, 5.0)
+        self._renewed = time.monotonic()
         self._not_before = 0.0
         self._is_blank = False
+        self._know_nothing()
 
     def leads(self) -> bool:
-        """Whether this is the one that acts. The office is free again when its holder is silent for three looks."""
-        return self._ports.ledger.lead("steward", self._name, max(3 * self._settings.interval, 5.0))
+        """Whether this is the one that acts. The office is free again when its holder is silent for three looks.
+
+        Where another has led since, what this one remembers is stale, and it starts from the bucket.
+        """
+        if not self._renew():
+            return False
+        if self._ports.ledger.noted(OFFICE) != self._name:
+            self._admitter.close()
+            self._know_nothing()
+            self._ports.ledger.note(OFFICE, self._name)
+        return True
 
     def look(self) -> int:
         """Look once at everything that is open; returns how many messages were sent again."""
@@ -62,10 +73,13 @@ class Steward:
         in_flight = self._ports.ledger.in_flight()
         self._dismiss(in_flight - is_open)
         self._admitter.refresh(is_open, in_flight)
-        self.turn()
         num_sent = self._send_again(in_flight & is_open)
-        self._prospects.tell(self._admitter.followed)
+        self._go_on()
         self._sweeper.sweep(is_open)
+        try:
+            self.turn()  # last: what it meets keeps nothing else from being looked at
+        finally:
+            self._prospects.tell(self._admitter.followed)
         return num_sent
 
     def turn(self) -> int:
@@ -75,6 +89,22 @@ class Steward:
         self._hear()
         return self._admitter.admit() if self._admitter.has_waiting else 0
 
+    def _know_nothing(self) -> None:
+        self._admitter = Admitter(self._ports, self._producer, self._settings.jobs_in_flight, go_on=self._go_on)
+        self._sweeper = Sweeper(self._ports)
+        self._prospects = Prospects(self._ports, self._price)
+        self._idle_before: frozenset[str] = frozenset()
+        self._gone_before: frozenset[str] = frozenset()
+
+    def _renew(self) -> bool:
+        self._renewed = time.monotonic()
+        return self._ports.ledger.lead(OFFICE, self._name, self._office_seconds)
+
+    def _go_on(self) -> None:
+        """Keep the office in a long look. Raises TransientError when another leads by now."""
+        if time.monotonic() - self._renewed > self._office_seconds / 3 and not self._renew():
+            raise TransientError("another steward leads by now")
+
     def _hear(self) -> None:
         endings = self._ports.ledger.endings()
         self._prospects.did(sum(ending.seconds for ending in endings))
@@ -83,7 +113,7 @@ class Steward:
     def close(self) -> None:
         """Let another one lead."""
         self._admitter.close()
-        self._ports.ledger.resign("steward", self._name)
+        self._ports.ledger.resign(OFFICE, self._name)
 
     def _start_anew(self) -> None:
         """Redis knows nothing: tell it what the bucket knows, and give those who still work time to say so."""
@@ -91,6 +121,7 @@ class Steward:
             self._ports.store.create(keys.STARTED, b"")
             return
         found = recover(self._ports)
+        self._sweeper.doubt(open_jobs(self._ports))
         if found.jobs:
             log.warning("the ledger is empty while %d jobs are open: starting from the bucket", found.jobs)
             self._not_before = time.monotonic() + self._settings.lease_seconds / 2
@@ -109,6 +140,7 @@ class Steward:
         return num_sent
 
     def _send_lost(self, job: str) -> int:
+        self._go_on()
         try:
             works = lost(job, self._ports)
         except TransientError:

@@ -6,6 +6,7 @@ are gone through again.
 
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline import keys
 from pipeline.collecting.record import Closed, Collection, Line, Tally
@@ -13,6 +14,7 @@ from pipeline.collecting.shards import lines_of
 from pipeline.errors import MissingObjectError
 from pipeline.job import Status
 from pipeline.objects import ObjectStore
+from pipeline.stewarding.troubles import Troubles
 
 #: Jobs that failed are remembered so that another line with the same bytes does not try them again; so many of them.
 MAX_FAILED = 10_000
@@ -25,6 +27,7 @@ class Next:
     line: Line
     shard: int
     begun: bool  #: its shard was begun by an earlier steward, so that it may have ended
+    since: datetime  #: when its shard was written, by the clock of the store
 
 
 class _Shard:
@@ -38,16 +41,18 @@ class _Shard:
 class Followed:
     """Memory: the lines of one shard, and the jobs that are out."""
 
-    def __init__(self, store: ObjectStore, collection: Collection) -> None:
+    def __init__(self, store: ObjectStore, collection: Collection, troubles: Troubles) -> None:
         self._store = store
+        self._troubles = troubles
         self.collection = collection
         self.tally = Tally()
         self.closed: Closed | None = None
         self.cancelled = False
-        self.failed: set[str] = set()
+        self.called_back: set[str] = set()  #: jobs that were to end because it was cancelled
+        self._failed: set[str] = set()
         self._lines: deque[Next] = deque()
         self._shards: dict[int, _Shard] = {}
-        self._out: dict[str, list[int]] = {}
+        self._out: dict[str, list[int]] = {}  #: by job, the shards of the lines that wait for it
         self._number = 0
         self._ended: set[int] = set()
         for key in store.list(keys.ended_shards(collection.id)):
@@ -63,10 +68,24 @@ class Followed:
         """The jobs that are out."""
         return tuple(self._out)
 
+    def has_out(self, job: str) -> bool:
+        return job in self._out
+
+    def has_failed(self, job: str) -> bool:
+        """Whether a line of the same bytes was let in and failed."""
+        return job in self._failed
+
     @property
     def mean_seconds(self) -> float | None:
         """Of the media of a line, as far as it is known."""
         return self.tally.seconds / self.tally.lines if self.tally.lines else None
+
+    @property
+    def num_left(self) -> int:
+        """Lines that have not ended, as far as they are in."""
+        if self.closed is not None:
+            return self.closed.lines - self.tally.lines
+        return len(self._lines) + sum(len(shards) for shards in self._out.values())
 
     @property
     def is_done(self) -> bool:
@@ -85,30 +104,33 @@ class Followed:
                 return None
         return self._lines[0]
 
-    def take(self) -> Next:
-        return self._lines.popleft()
-
-    def let_in(self, job: str, shard: int) -> bool:
-        """A line became this job; False: it is one that is out already."""
+    def let_in(self, job: str) -> bool:
+        """The next line becomes this job; False: it is one that is out already."""
+        number = self._lines.popleft().shard
         is_first = job not in self._out
-        self._out.setdefault(job, []).append(shard)
-        self._shards[shard].jobs.append(job)
+        self._out.setdefault(job, []).append(number)
+        self._shards[number].jobs.append(job)
         return is_first
 
     def ended(self, job: str, status: Status, seconds: float) -> None:
-        """A job has ended, and the lines that it was let in for; one that is not out is no error."""
-        if job in self._out and status != "done" and len(self.failed) < MAX_FAILED:
-            self.failed.add(job)
-        for number in self._out.pop(job, ()):
-            shard = self._shards[number]
-            shard.tally += Tally.of(status, seconds)
-            self.tally += Tally.of(status, seconds)
-            if shard.tally.lines == shard.total:
-                if not shard.tells_jobs:
-                    self._store.create(keys.jobs_of_shard(self.collection.id, number), "\n".join(shard.jobs).encode())
-                self._store.create(keys.ended_shard(self.collection.id, number), shard.tally.to_bytes())
-                del self._shards[number]
-                self._ended.add(number)
+        """A job has ended, and the lines that it was let in for; one that is not out is no error.
+
+        What is stored of it is stored first: where that raises, nothing was counted, and it may be told again.
+        """
+        waited = self._out.get(job, [])
+        told = {number: Tally.of(status, seconds, lines=waited.count(number)) for number in waited}
+        whole = {number for number, tally in told.items() if self._is_whole(number, tally)}
+        for number in sorted(whole):
+            self._store_end(number, self._shards[number].tally + told[number])
+        for number, tally in told.items():
+            self._shards[number].tally += tally
+            self.tally += tally
+        for number in whole:
+            del self._shards[number]
+        self._ended |= whole
+        if waited and status != "done" and len(self._failed) < MAX_FAILED:
+            self._failed.add(job)
+        self._out.pop(job, None)
 
     def refresh(self) -> bool:
         """See whether all lines are in. False: it was opened again, and is to be followed anew from the bucket."""
@@ -119,6 +141,16 @@ class Followed:
         self.closed = closed
         return True
 
+    def _is_whole(self, number: int, more: Tally) -> bool:
+        shard = self._shards[number]
+        return shard.tally.lines + more.lines == shard.total
+
+    def _store_end(self, number: int, tally: Tally) -> None:
+        name, shard = self.collection.id, self._shards[number]
+        if not shard.tells_jobs:
+            self._store.create(keys.jobs_of_shard(name, number), "\n".join(shard.jobs).encode())
+        self._store.create(keys.ended_shard(name, number), tally.to_bytes())
+
     def _read_closed(self) -> Closed | None:
         try:
             return Closed.from_bytes(self._store.get(keys.closed_collection(self.collection.id)))
@@ -126,14 +158,20 @@ class Followed:
             return None  # it is being submitted
 
     def _load(self) -> bool:
-        number = self._number
+        """Go on to the next shard; False: there is none yet. One that cannot be read is left for whoever mends it."""
+        name, number = self.collection.id, self._number
         try:
-            lines = list(lines_of(self._store, self.collection.id, number))
+            lines = list(lines_of(self._store, name, number))
+            since = self._store.written(keys.shard(name, number))
         except MissingObjectError:
             return False
-        begun = self._store.exists(keys.begun_shard(self.collection.id, number))
-        self._store.create(keys.begun_shard(self.collection.id, number), b"")
-        self._lines.extend(Next(line, number, begun) for line in lines)
+        except ValueError:
+            self._troubles.tell(f"shard {number} of collection {name}")
+            self._number += 1
+            return True
+        begun = self._store.exists(keys.begun_shard(name, number))
+        self._store.create(keys.begun_shard(name, number), b"")
+        self._lines.extend(Next(line, number, begun, since) for line in lines)
         self._shards[number] = _Shard(lines)
         self._number += 1
         return True

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pipeline import keys
 from pipeline.collecting.record import Progress
-from pipeline.forecast import Forecast, Remaining, forecast
+from pipeline.forecast import Forecast, Remaining, deviation, forecast
 from pipeline.pace import Pace, Sample, measured
 from pipeline.stages import Ports
 from pipeline.stewarding.following import Followed
@@ -33,34 +33,46 @@ class Prospects:
         self._price = price
         self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._done = 0.0
-        self._promised: set[str] = set()
+        self._busy = 0.0  #: seconds in which some job was in flight: what idles has no pace
+        self._looked_at: float | None = None
+        self._was_in_flight = False
+        self._promised: dict[str, datetime] = {}  #: by collection, when all its lines were in
 
     def did(self, seconds: float) -> None:
         """So much media was done."""
         self._done += seconds
 
     def tell(self, followed: Mapping[str, Followed]) -> None:
-        now = time.monotonic()
-        if not self._samples or now - self._samples[-1].at >= SAMPLE_SECONDS:
+        self._look()
+        if not self._samples or self._busy - self._samples[-1].at >= SAMPLE_SECONDS:
             engine_seconds = self._ports.ledger.counts().get(ENGINE_MS, 0) / 1000
-            self._samples.append(Sample(at=now, done=self._done, engine_seconds=engine_seconds))
+            self._samples.append(Sample(at=self._busy, done=self._done, engine_seconds=engine_seconds))
         pace = measured(list(self._samples))
         amounts = {name: _likely(one) for name, one in followed.items()}
         for name, one in followed.items():
             shared = _ahead(name, amounts)
             self._tell_one(name, one, self._forecast(pace, one, shared))
 
+    def _look(self) -> None:
+        """Count the time since the last look, if work was in flight then or is now."""
+        now, in_flight = time.monotonic(), bool(self._ports.ledger.in_flight())
+        if self._looked_at is not None and (in_flight or self._was_in_flight):
+            self._busy += now - self._looked_at
+        self._looked_at, self._was_in_flight = now, in_flight
+
     def _forecast(self, pace: Pace | None, followed: Followed, others: float) -> Forecast | None:
         if followed.closed is None:
             return None  # nobody knows yet how much it will be
-        left = followed.closed.lines - followed.tally.lines
+        tally = followed.tally
+        left = followed.closed.lines - tally.lines
         remaining = Remaining(
             known=others,
             files=left,
             mean=followed.mean_seconds,
-            counted=followed.tally.lines,
-            failed=followed.tally.statuses.get("failed", 0),
-            ended=followed.tally.lines,
+            deviation=deviation(tally.lines, tally.seconds, tally.squares),
+            counted=tally.lines,
+            failed=tally.statuses.get("failed", 0),
+            ended=tally.lines,
         )
         return forecast(pace, remaining, self._price)
 
@@ -77,9 +89,10 @@ class Prospects:
             at=datetime.now(UTC),
         )
         self._ports.ledger.note(note_name(name), progress.model_dump_json())
-        if found is not None and name not in self._promised:
+        closed = followed.closed
+        if found is not None and closed is not None and self._promised.get(name) != closed.closed_at:
             self._ports.store.create(keys.promise(name), progress.to_bytes())
-            self._promised.add(name)
+            self._promised[name] = closed.closed_at
 
 
 def _likely(followed: Followed) -> float:
