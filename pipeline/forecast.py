@@ -54,6 +54,13 @@ class Remaining:
         )
 
 
+def deviation(number: int, total: float, squares: float) -> float:
+    """Standard deviation of what so many lengths are drawn from, by their sum and the sum of their squares."""
+    if number < 2:
+        return 0.0
+    return math.sqrt(max(0.0, squares - total * total / number) / (number - 1))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """How long it will take from now on, and what of."""

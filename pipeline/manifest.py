@@ -3,7 +3,7 @@
 A line has `path` (or `media`): a file, seen from the folder of the manifest, or `s3://bucket/key`. It may have `task`,
 `custom_id` (what its submitter calls it, told again with its result), and any option of a job under its own name
 (`language`, `speech`, `frames` ...). A CSV names its columns in the first line; an empty cell is one that is not there,
-and a `json_schema` is written as JSON.
+a `json_schema` is written as JSON, and only that and a `question` may have several lines.
 
 Which tasks there are and which options they take is for whoever reads the manifest to check.
 """
@@ -11,6 +11,8 @@ Which tasks there are and which options they take is for whoever reads the manif
 import csv
 import json
 import os
+import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
@@ -22,8 +24,13 @@ from pipeline.job import REMOTE, Options
 
 MAX_LINE = 1 << 20  # bytes of one line of JSON
 _PATH = ("path", "media")
+_BOM = b"\xef\xbb\xbf"
 _OWN = frozenset({*_PATH, "task", "custom_id"})
 _COLUMNS = frozenset({*_OWN, *Options.model_fields})
+_LONG = frozenset({"json_schema", "question"})  # cells that may have several lines
+_NO_TEXT = re.compile(r"[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are no UTF-8
+_BREAK = re.compile(r"[\r\n]")
+MAX_ID = 1_000  # characters of a custom_id
 
 
 class Entry(BaseModel):
@@ -35,7 +42,7 @@ class Entry(BaseModel):
     path: str = Field(validation_alias=AliasChoices(*_PATH), min_length=1)
     task: str | None = None  #: None: the one that the command line names
     options: Options = Options()
-    custom_id: str | None = None
+    custom_id: str | None = Field(None, max_length=MAX_ID, coerce_numbers_to_str=True)
 
     @classmethod
     def of(cls, line: int, fields: Mapping[str, Any]) -> "Self | WrongLine":
@@ -68,7 +75,7 @@ def read(manifest: Path) -> Iterator[Entry | WrongLine]:
     """
     try:
         if manifest.suffix.lower() == ".csv":
-            with manifest.open(encoding="utf-8-sig", newline="") as text:
+            with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
                 yield from _csv(manifest, text)
         else:
             with manifest.open("rb") as file:
@@ -79,10 +86,10 @@ def read(manifest: Path) -> Iterator[Entry | WrongLine]:
 
 def read_stream(file: IO[bytes]) -> Iterator[Entry | WrongLine]:
     """The same from a stream (standard input): JSON Lines, or, if the first line is no object, one path a line."""
-    blank, first = 0, file.readline(MAX_LINE)
+    blank, first = 0, file.readline(MAX_LINE).removeprefix(_BOM)
     while first and not first.strip():
         blank, first = blank + 1, file.readline(MAX_LINE)
-    is_json = first.lstrip(b"\xef\xbb\xbf \t").startswith(b"{")
+    is_json = first.lstrip().startswith(b"{")
     yield from (_json_lines if is_json else _paths)(_Peeked(first, file), blank)
 
 
@@ -132,19 +139,66 @@ def _json_line(line: int, data: bytes) -> Entry | WrongLine:
 
 
 def _csv(manifest: Path, text: IO[str]) -> Iterator[Entry | WrongLine]:
-    rows = csv.DictReader(text, strict=True, restval="")
-    try:
-        columns = rows.fieldnames or ()
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"the manifest {manifest} is no CSV: {error}") from error
-    _check_columns(manifest, [column.strip() for column in columns])
-    try:
-        for row in rows:
-            yield _csv_row(rows.line_num, {(name or "").strip(): cell for name, cell in row.items()})
-    except UnicodeDecodeError:
-        yield WrongLine(line=rows.line_num + 1, reason="from about here on it is not UTF-8; the rest is not read")
-    except csv.Error as error:
-        yield WrongLine(line=rows.line_num + 1, reason=f"it is no CSV: {error}; the rest is not read")
+    records = _Records(text)
+    columns = next(records, (1, []))[1]
+    if isinstance(columns, str):
+        raise UsageError(f"the manifest {manifest} is no CSV: {columns}")
+    columns = [column.strip() for column in columns]
+    _check_columns(manifest, columns)
+    for line, cells in records:
+        one = WrongLine(line=line, reason=cells) if isinstance(cells, str) else _csv_row(line, columns, cells)
+        if isinstance(one, WrongLine):
+            records.back()
+        yield one
+
+
+class _Records:
+    """The records of a CSV, each with its first line's number: their cells, or why there are none.
+
+    A quote that nobody closes takes in the lines that follow. So of a record that is wrong only the first line counts
+    as read (`back`), and the next one is looked for behind it.
+    """
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+        self._waiting: deque[str] = deque()
+        self._taken: list[str] = []  #: the lines of this record
+        self._size = 0  #: of those
+        self._number = 0  #: of lines before them
+
+    def __iter__(self) -> "_Records":
+        return self
+
+    def __next__(self) -> tuple[int, list[str] | str]:
+        while True:
+            self._number += len(self._taken)
+            self._taken, self._size = [], 0
+            first = self._number + 1
+            try:
+                cells = next(csv.reader(iter(self._line, ""), strict=True))
+            except csv.Error as error:
+                return first, f"it is no CSV: {error}"
+            if any(map(_NO_TEXT.search, self._taken)):
+                return first, "it is not UTF-8"
+            if cells:
+                return first, cells
+
+    def back(self) -> None:
+        """Read all but the first line of this record again."""
+        self._waiting.extendleft(reversed(self._taken[1:]))
+        del self._taken[1:]
+
+    def _line(self) -> str:
+        line = self._waiting.popleft() if self._waiting else self._text.readline(MAX_LINE)
+        if not line:
+            return line
+        self._taken.append(line)
+        self._size += len(line)
+        while len(line) == MAX_LINE and not line.endswith(("\r", "\n")):
+            line = self._text.readline(MAX_LINE)
+        if self._size >= MAX_LINE:
+            raise csv.Error(f"it is longer than {MAX_LINE:,} characters: perhaps a quote is missing")
+        return line
 
 
 def _check_columns(manifest: Path, columns: list[str]) -> None:
@@ -155,10 +209,13 @@ def _check_columns(manifest: Path, columns: list[str]) -> None:
         raise UsageError(f"{manifest}:1: {wrong}; the columns are: {', '.join(sorted(_COLUMNS))}")
 
 
-def _csv_row(line: int, cells: dict[str, Any]) -> Entry | WrongLine:
-    if cells.pop("", None):
+def _csv_row(line: int, columns: list[str], cells: list[str]) -> Entry | WrongLine:
+    if len(cells) > len(columns):
         return WrongLine(line=line, reason="it has more cells than there are columns")
-    fields = {name: cell.strip() for name, cell in cells.items() if cell.strip()}
+    fields: dict[str, Any] = {name: text for name, cell in zip(columns, cells, strict=False) if (text := cell.strip())}
+    broken = next((name for name, cell in fields.items() if name not in _LONG and _BREAK.search(cell)), None)
+    if broken is not None:
+        return WrongLine(line=line, reason=f"{broken}: it goes on in the next line: a quote is missing or too many")
     if "json_schema" in fields:
         try:
             fields["json_schema"] = json.loads(fields["json_schema"])

@@ -5,10 +5,12 @@ This is the only module that touches the environment.
 """
 
 import base64
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -95,9 +97,20 @@ class Engine(Group):
 
 
 def asked_engine(engine: Engine) -> str:
-    """Engine, model with its revision, and adapter asked for, as a job carries them."""
+    """Engine, model with its revision, adapter and server asked for, as a job carries them.
+
+    The server is told by a digest: servers may give their models any names, so it decides the answer as well.
+    """
     model = f"{engine.model}@{engine.revision}" if engine.revision else engine.model
-    return ":".join(part for part in (engine.name, model, engine.adapter) if part)
+    server = _server(engine.url) if engine.name == "openai" and engine.url else None
+    return ":".join(part for part in (engine.name, model, engine.adapter, server) if part)
+
+
+def _server(url: str) -> str:
+    """Equal for the same address, whoever asks there: names and passwords are no part of it."""
+    scheme, place, path, *_ = urlsplit(url)
+    place = place.rpartition("@")[2].lower()
+    return hashlib.sha256(f"{scheme}://{place}{path.rstrip('/')}".encode()).hexdigest()[:12]
 
 
 class Workers(Group):
@@ -141,39 +154,41 @@ class Speech(Group):
 class Limits(Group):
     """Media beyond a limit is refused, and the refusal names the limit and the setting that raises it."""
 
-    file_bytes: int = 100_000_000_000
-    duration_seconds: float = 24 * 3600
-    streams: int = 32
-    channels: int = 32
-    sample_rate: int = 384_000
+    file_bytes: int = Field(100_000_000_000, gt=0)
+    duration_seconds: float = Field(24 * 3600, gt=0, allow_inf_nan=False)
+    streams: int = Field(32, gt=0)
+    channels: int = Field(32, gt=0)
+    sample_rate: int = Field(384_000, gt=0)
     """Hz"""
-    pixels: int = 200_000_000
+    pixels: int = Field(200_000_000, gt=0)
     """of one picture or frame"""
-    frame_rate: float = 1000
+    frame_rate: float = Field(1000, gt=0, allow_inf_nan=False)
     """frames a second of a video, on average, by its header: Matroska's clock ticks in ms, so an honest file may say
     as many"""
-    frames: int = 2 * 24 * 3600
+    frames: int = Field(2 * 24 * 3600, gt=0)
     """that one job looks at"""
-    picture_bytes: int = 2_000_000_000
+    picture_bytes: int = Field(2_000_000_000, gt=0)
     """of a picture file: some formats are read into memory as a whole."""
-    pages: int = 1000
+    pages: int = Field(1000, gt=0)
     """of one picture file"""
-    animation_frames: int = 20_000
-    animation_pixels: int = 20_000_000_000
+    animation_frames: int = Field(20_000, gt=0)
+    animation_pixels: int = Field(20_000_000_000, gt=0)
     """of all frames of an animation together, at their own size"""
-    text_bytes: int = 20_000_000
+    text_bytes: int = Field(20_000_000, gt=0)
     """of a text document"""
-    channel_samples: float = 24 * 3600 * 48_000 * 2
+    channel_samples: float = Field(24 * 3600 * 48_000 * 2, gt=0, allow_inf_nan=False)
     """duration x sample rate x channels: how much a small file may blow up to."""
-    subtitle_bytes: int = 50_000_000
+    subtitle_bytes: int = Field(50_000_000, gt=0)
     """of all the subtitles that one file brings along, as text"""
-    result_bytes: int = 100_000_000
+    result_bytes: int = Field(100_000_000, gt=0)
     """of all the answers that one job's result is made of"""
-    process_seconds: float = 1800
-    """Wall time of one media process."""
-    process_bytes: int = 2_000_000_000
-    """Address space of one media process."""
-    process_output_bytes: int = 200_000_000_000
+    header_bytes: int = Field(8_000_000, gt=0)
+    """of what ffprobe tells about one file"""
+    process_seconds: float = Field(1800, gt=0, allow_inf_nan=False)
+    """Time that is spent waiting for one media process; four times as much in all, if its output is read slowly."""
+    process_bytes: int = Field(2_000_000_000, ge=500_000_000)
+    """Address space of one media process. Less than the least would keep it from starting."""
+    process_output_bytes: int = Field(200_000_000_000, gt=0)
     """of what one media process hands over: a day of frames of 768 x 768, one a second, is 153 GB"""
 
 

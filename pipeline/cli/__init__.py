@@ -7,7 +7,14 @@ import typer
 
 from pipeline.errors import PipelineError, UsageError, WorldError
 
+#: What goes on when the same command is given again; a command that would begin anew says what does it (`Stopped`).
+_GOES_ON = "stopped; the same command goes on where it was"
+
 ALL_DONE, SOME_FAILED, WRONG_USAGE, BROKEN_WORLD, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C; the message tells how to go on."""
 
 
 def build() -> typer.Typer:
@@ -45,6 +52,8 @@ def main() -> None:
         status = leaving.exit_code
     except typer.TyperException as error:  # a wrong command line
         status = _say(f"{error} (see `reelmill --help`)", WRONG_USAGE)
+    except Stopped as stopped:
+        sys.exit(_say(stopped, INTERRUPTED))
     except UsageError as error:
         status = _say(error, WRONG_USAGE)
     except WorldError as error:
@@ -56,7 +65,7 @@ def main() -> None:
     except SystemExit as leaving:  # Typer's own way to leave on Ctrl-C
         status = leaving.code
     if status == INTERRUPTED:
-        _say("stopped; the same command goes on where it was", INTERRUPTED)
+        _say(_GOES_ON, INTERRUPTED)
     sys.exit(status or ALL_DONE)
 
 

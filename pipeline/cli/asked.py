@@ -14,6 +14,7 @@ from pipeline.cli.submitting import Order
 from pipeline.errors import UsageError
 from pipeline.finding import Unusable, refuse_missing
 from pipeline.job import REMOTE, Options
+from pipeline.media.video import choice
 from pipeline.planning.look import Asked
 from pipeline.planning.remote import Remote, listed
 from pipeline.producer import refuse_task
@@ -67,18 +68,21 @@ class Asking:
         return self._behind(entry.place(path), task, options)
 
     def _of(self, entry: manifest.Entry) -> tuple[str, Options]:
-        """The command line's options belong to its task."""
+        """The command line's options belong to its task, except the size of the model, which is for any."""
         order = self._order
         if entry.task in (None, order.task) and not entry.options.model_fields_set:
             return order.task, order.options
         if entry.task is not None and entry.task != order.task:
-            return entry.task, entry.options
+            size = {} if "variant" in entry.options.model_fields_set else {"variant": order.options.variant}
+            return entry.task, entry.options.model_copy(update=size)
         return order.task, order.options.model_copy(update=entry.options.model_dump(exclude_unset=True))
 
     def _check(self, task: str, written: str) -> str | None:
         """What is wrong with a task and options (as JSON), which many lines of a manifest share."""
         options = Options.model_validate_json(written)
         try:
+            if options.frames is not None:
+                choice.parse(options.frames)
             tasks.check(task, options)
             refuse_task(task, options, self._settings.engine)
         except UsageError as error:
@@ -112,7 +116,7 @@ class Asking:
         return bucket or self._s3().bucket, key
 
     def _open(self, bucket: str) -> S3Store:
-        """A bucket that is only read; it is never made."""
+        """It is never made."""
         return S3Store(self._s3().model_copy(update={"bucket": bucket}))
 
     def _s3(self) -> S3:

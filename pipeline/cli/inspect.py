@@ -1,6 +1,7 @@
 """doctor: is this machine fit for the work?"""
 
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -10,6 +11,12 @@ from pipeline.cli.connect import local_mode
 from pipeline.cli.options import DataDir, Json, load
 from pipeline.errors import ReelmillError, WorldError
 from pipeline.settings import Settings
+
+
+class _Doubtful(str):
+    """What was found where the work can be done, but not as safely as it should be."""
+
+    __slots__ = ()
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,17 +32,19 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
         "engine": _engine,
         "services": _services,
     }
-    rows = [{"check": "reelmill", "ok": True, "found": __version__}]
+    rows: list[dict[str, Any]] = [{"check": "reelmill", "ok": True, "found": __version__}]
     for name, check in checks.items():
         try:
-            rows.append({"check": name, "ok": True, "found": check(settings)})
+            found = check(settings)
+            rows.append({"check": name, "ok": True, "warning": isinstance(found, _Doubtful), "found": str(found)})
         except ReelmillError as error:
             rows.append({"check": name, "ok": False, "found": str(error)})
     for row in rows:
         if json:
             show.print_json(row)
         else:
-            print("ok  " if row["ok"] else "BAD ", f"{row['check']:<10}", row["found"])
+            mark = "BAD " if not row["ok"] else "WARN" if row.get("warning") else "ok  "
+            print(mark, f"{row['check']:<10}", row["found"])
     raise typer.Exit(ALL_DONE if all(row["ok"] for row in rows) else BROKEN_WORLD)
 
 
@@ -43,14 +52,14 @@ def _sandbox(settings: Settings) -> str:
     from pipeline.media.sandbox import isolation
 
     if settings.sandbox.mode == "off":
-        return "off, as set: media is decoded by programs that could reach everything this user can"
+        return _Doubtful("off, as set: media is decoded by programs that could reach everything this user can")
     try:
         sandbox = isolation.locate(settings.sandbox)
         isolation.prove(sandbox)
     except WorldError as error:
         if settings.sandbox.mode == "required" or settings.s3.endpoint:
             raise
-        return f"none, so that only your own media should be decoded here: {error}"
+        return _Doubtful(f"none, so that only your own media should be decoded here: {error}")
     return f"{sandbox.bwrap}; a program inside tried to get out and could not"
 
 

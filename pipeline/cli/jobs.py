@@ -1,6 +1,7 @@
 """Commands that look at jobs and collections: status, wait, results, report."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,7 +12,7 @@ from pipeline.cli import ALL_DONE, SOME_FAILED, show, show_collections
 from pipeline.cli.connect import Mill, mill
 from pipeline.cli.named import named
 from pipeline.cli.options import DataDir, Json, Names, load
-from pipeline.cli.saving import called, save
+from pipeline.cli.saving import called, check_formats, save
 from pipeline.cli.waiting import wait as wait_for
 from pipeline.cli.waiting import wait_for_collections
 from pipeline.job import Result
@@ -55,6 +56,7 @@ def wait(
 ) -> None:
     """Wait until jobs and collections have ended (all open ones when none is named)."""
     quiet = json or not sys.stderr.isatty()
+    deadline = None if timeout is None else time.monotonic() + timeout
     with mill(load(data_dir)) as reached:
         if names:
             chosen, jobs = named(reached, names)
@@ -62,8 +64,8 @@ def wait(
             every = (standing(reached.ports, one) for one in collections(reached.ports.store))
             chosen = [one.collection.id for one in every if one.ended_at is None]
             jobs = sorted(reached.producer.open_jobs())
-        seen = wait_for_collections(reached.ports, chosen, quiet=quiet, timeout=timeout) if chosen else []
-        late = wait_for(reached.producer, jobs, quiet=quiet, timeout=timeout)
+        seen = wait_for_collections(reached.ports, chosen, quiet=quiet, deadline=deadline) if chosen else []
+        late = wait_for(reached.producer, jobs, quiet=quiet, deadline=deadline)
         found = [reached.producer.standing(job) for job in jobs]
     show_collections.print_standings(seen, json=json)
     show.print_standings(found, json=json)
@@ -86,6 +88,7 @@ def results(
 
     Of a collection: a line for each of its lines, in their order, with the custom_id and what became of it.
     """
+    check_formats(format or ())
     with mill(load(data_dir), only_look=True) as reached:
         chosen, jobs = named(reached, names) if names else ([], _ended(reached.producer))
         delivery = _Delivery(reached, tuple(format or ()), output, json=json)
@@ -155,7 +158,8 @@ class _Delivery:
             if name in result.outputs:
                 print(self._producer.read(result.outputs[name]).decode(), end="")
             else:
-                print(f"reelmill: {result.media.name} has no {name}: {result.error}", file=sys.stderr)
+                why = f": {result.error}" if result.error else ""
+                print(f"reelmill: {show.printable(result.media.name)} has no {name}{why}", file=sys.stderr)
 
 
 def _ended(producer: Producer) -> list[str]:

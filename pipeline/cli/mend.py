@@ -99,19 +99,22 @@ def redo(
     wanted = parse(where)
     with mill(load(data_dir), only_look=dry_run) as reached:
         present = asked_engine(reached.settings.engine)
-        counts: dict[redoing.How, int] = {"same": 0, "moved": 0, "other": 0}
+        counts: dict[redoing.How, int] = {"same": 0, "moved": 0, "known": 0, "other": 0, "gone": 0}
         for result in redoing.matching(reached.ports.store, wanted, _jobs(reached, names)):
             done = redoing.redo(reached.producer, result, present, move=engine == "current", dry=dry_run)
             counts[done.how] += 1
             if done.job is not None:
                 show.print_told(done.job, "opened again", json=json)
     if json:
-        show.print_json(
-            {"dry_run": dry_run, "again": counts["same"], "as_new_jobs": counts["moved"], "left": counts["other"]}
-        )
+        told = {"again": counts["same"], "as_new_jobs": counts["moved"], "known": counts["known"]}
+        show.print_json({"dry_run": dry_run, **told, "left": counts["other"], "media_gone": counts["gone"]})
         return
     would = "would be done" if dry_run else "are done"
     print(f"{counts['same']:,} {would} again in their place, {counts['moved']:,} by {present} as new jobs")
+    if counts["known"]:
+        print(f"{counts['known']:,} were made by another engine, and {present} has done them before")
+    if counts["gone"]:
+        print(f"{counts['gone']:,} stay as they are: their media is gone")
     if counts["other"]:
         print(f"{counts['other']:,} were made by another engine and are left as they are (--engine current)")
 

@@ -181,11 +181,13 @@ def _summary(
     media = sum(durations.values())
     counts = {status: sum(result.status == status for result in results) for status in ("done", "partial", "failed")}
     told = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    console.print(
-        f"{told}. {show.clock(media)} of media in {seconds:.1f} s: real-time factor {seconds / media:.3f}"
-        if media
-        else f"{told}. No media could be read."
-    )
+    if media:
+        told = f"{told}. {show.clock(media)} of media in {seconds:.1f} s: real-time factor {seconds / media:.3f}"
+    elif counts["done"] or counts["partial"]:  # texts and pictures
+        told = f"{told}, in {seconds:.1f} s."
+    else:
+        told = f"{told}. No media could be read."
+    console.print(told)
     console.print(f"transcripts  {folder.absolute()}{os.sep}", soft_wrap=True)
     where = settings.data_dir.absolute()
     objects = f"s3://{settings.s3.bucket}/jobs/ ({settings.s3.endpoint or f'in {where}'})"

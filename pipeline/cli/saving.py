@@ -1,6 +1,7 @@
 """Writing a finished job's formats to a folder, under a name made from its media's name."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline import formats
@@ -17,9 +18,6 @@ def save(
 
     `taken`: the stems that were written before, so that two files of one name with the same bytes have two transcripts.
     """
-    for name in names:
-        if name not in formats.FORMATS:
-            raise UsageError(f"there is no format {name}; there are {', '.join(formats.FORMATS)}")
     folder.mkdir(parents=True, exist_ok=True)
     stem = _free(file_stem(result), taken)
     paths: dict[str, str] = {}
@@ -32,6 +30,13 @@ def save(
         path.write_bytes(formats.render(name, result) if name == "json" else producer.read(key))
         paths[name] = str(path)
     return paths
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Raise UsageError for what is no format."""
+    for name in names:
+        if name not in formats.FORMATS:
+            raise UsageError(f"there is no format {name}; there are {', '.join(formats.FORMATS)}")
 
 
 def called(result: Result, name: str) -> Result:

@@ -56,13 +56,13 @@ def print_refused(name: str, reason: str, *, json: bool) -> None:
             {"job": None, "name": name, "status": "failed", "error": reason, "text": "", "segments": [], "outputs": {}}
         )
     else:
-        Console().print(Text(name, style="bold"), Text("failed", style="red"), reason, sep="  ")
+        Console().print(Text(printable(name), style="bold"), Text("failed", style="red"), Text(reason), sep="  ")
 
 
 def print_result(result: Result, outputs: dict[str, str], console: Console) -> None:
     """A finished job for reading: what it is, its text with gaps marked, where it lies."""
     head = Text(result.status, style=STYLES[result.status])
-    console.print(Text(result.media.name, style="bold"), head, f"({clock(result.media.duration)})", sep="  ")
+    console.print(Text(printable(result.media.name), style="bold"), head, f"({clock(result.media.duration)})", sep="  ")
     if result.error:
         console.print(f"  {result.error}", style="red", markup=False, highlight=False)
     for paragraph in _paragraphs(result.segments):
@@ -108,7 +108,7 @@ def standings_table(standings: list[Standing]) -> Table:
     for standing in standings:
         table.add_row(
             standing.job,
-            Text(standing.name),
+            Text(printable(standing.name)),
             Text(standing.state, style=STYLES.get(standing.state, "")),
             f"{clock(standing.done_seconds)} / {clock(standing.total_seconds)}",
             f"{standing.num_answers} / {standing.num_segments}" if standing.num_segments else "",

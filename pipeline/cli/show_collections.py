@@ -35,6 +35,9 @@ def print_accepted(accepted: Accepted, *, json: bool) -> None:
                 "known": accepted.known,
                 "not_named_again": accepted.gone,
                 "refused": accepted.refused,
+                "not_anew": accepted.not_anew,
+                "same_custom_id": accepted.same_ids,
+                "deadline": _iso(accepted.collection.deadline),
             }
         )
         return
@@ -43,6 +46,13 @@ def print_accepted(accepted: Accepted, *, json: bool) -> None:
     told = [f"{accepted.lines:,} lines, {accepted.new:,} of them new", f"{accepted.refused:,} refused"]
     if accepted.gone:
         told.append(f"{accepted.gone:,} that are in it from before were not named this time, and stay")
+    if accepted.not_anew:
+        told.append(f"{accepted.not_anew:,} are in it with --force already and are not done once more: name another")
+    if accepted.same_ids:
+        told.append(f"{accepted.same_ids:,} have a custom_id that one before them has")
+    if accepted.keeps_deadline:
+        deadline = accepted.collection.deadline
+        told.append(f"its deadline stays {f'{deadline.astimezone():%Y-%m-%d %H:%M}' if deadline else 'none'}")
     print(f"reelmill: {'; '.join(told)}", file=sys.stderr)
 
 
@@ -71,7 +81,7 @@ def document(standing: Standing) -> dict[str, Any]:
         "in_flight": standing.in_flight,
         "media_seconds": round(tally.seconds, 3),
         "done_between": None if between is None else [_iso(moment) for moment in between],
-        "still": None if standing.promise is None else standing.promise.document(),
+        "still": None if standing.promise is None or standing.is_silent else standing.promise.document(),
         "submitted_at": _iso(collection.submitted_at),
         "ended_at": _iso(standing.ended_at),
     }
@@ -128,7 +138,7 @@ def print_outcome(outcome: Outcome, outputs: Mapping[str, str], *, json: bool) -
         return
     why = "" if outcome.result is None else outcome.result.error or ""
     name = show.printable(outcome.line.media.name)
-    told = [outcome.state, outcome.job, outcome.line.custom_id or "-", name, why]
+    told = [outcome.state, outcome.job, show.printable(outcome.line.custom_id or "-"), name, show.printable(why)]
     print(*(part for part in told if part), sep="\t", flush=True)
 
 
@@ -166,13 +176,15 @@ def _finish(standing: Standing) -> str:
         return f"{standing.ended_at.astimezone():%Y-%m-%d %H:%M}"
     if standing.state in ("submitting", "cancelled"):
         return "still being submitted" if standing.state == "submitting" else "as soon as what is open has ended"
+    if standing.at is not None and standing.is_silent:
+        return f"not known: its steward has told nothing since {standing.at.astimezone():%Y-%m-%d %H:%M}"
     return sentence(standing.promise, (standing.at or datetime.now()).astimezone())
 
 
 def _sentences(report: Report) -> list[str]:
     told = []
     if report.promise is None or report.promised_at is None:
-        told.append("promised    nothing: it ended before there was anything to tell by")
+        told.append("promised    nothing: there was nothing to tell by")
     else:
         told.append(f"promised    {sentence(report.promise, report.promised_at.astimezone())}")
     if report.miss is not None:

@@ -2,8 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 from uuid import uuid4
@@ -12,8 +15,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from pipeline import keys
 from pipeline import manifest as manifests
-from pipeline.cli import ALL_DONE, SOME_FAILED, show, show_collections
+from pipeline.cli import ALL_DONE, SOME_FAILED, Stopped, show, show_collections
 from pipeline.cli.asked import Gathering
 from pipeline.cli.connect import Mill, mill
 from pipeline.cli.options import DataDir, Json, Webhook, checked_webhook, load, with_order
@@ -58,13 +62,15 @@ def submit(
     collection: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            "--collection", help="Its name. What is submitted under the name of one that is there is added to it."
+            "--collection",
+            help="Its name. What is submitted under the name (or the id) of one that is there is added to it.",
         ),
     ] = None,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose it is; tenants share the mill alike.")] = "default",
     priority: Annotated[
-        Literal["interactive", "normal", "bulk"], typer.Option("--priority", help="How soon it is wanted.")
-    ] = "normal",
+        Optional[Literal["interactive", "normal", "bulk"]],  # noqa: UP045
+        typer.Option("--priority", help="How soon it is wanted. Default: normal; of a collection that is there, its."),
+    ] = None,
     deadline: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--deadline", help="When it should be done: 2026-11-30T18:00, or +6h from now."),
@@ -80,30 +86,53 @@ def submit(
 ) -> None:
     """Hand media to a mill and return: prints the id of a job, or of a collection if it is more than one plain file.
 
-    The same command again goes on where it was stopped, and adds what is new; files it knows are not read again. With
-    --force a collection without a name is a new one each time.
+    The same command again goes on where it was stopped, and adds what is new; files that were not written since are not
+    read again. With --force, or from standard input, a collection without a name is a new one each time.
     """
     given = _checked(list(paths or ()), manifest)
     if at_end and webhook is None:
         raise UsageError("--webhook-at-end goes with --webhook")
     settings = load(data_dir)
-    who = naming.who(tenant, priority, deadline, datetime.now().astimezone(), checked_webhook(webhook, settings))
+    who = naming.who(
+        tenant, priority or "normal", deadline, datetime.now().astimezone(), checked_webhook(webhook, settings)
+    )
     with mill(settings, new_work=True) as reached:
         refuse_task(order.task, order.options, reached.settings.engine)
         if manifest is None and collection is None and len(given) == 1 and os.path.isfile(given[0]):
             fine = _one(reached, given[0], order, who, wait_too=wait_too, json=json)
         else:
             intake = _intake(reached, given, manifest, order, who, collection, each=not at_end)
-            asking = Gathering(reached.settings, order)
-            accepted = _accept(intake, _all(asking, given, manifest), verbose=verbose)
+            intake = replace(intake, has_priority=priority is not None)
+            with _going_on(reached, intake):
+                asking = Gathering(reached.settings, order)
+                accepted = _accept(intake, partial(_all, asking, given, manifest), verbose=verbose)
             show_collections.print_accepted(accepted, json=json)
-            fine = not accepted.refused
+            fine = not accepted.refused and not accepted.not_anew
             if wait_too and accepted.lines:
-                quiet = json or not sys.stderr.isatty()
-                ended = wait_for_collections(reached.ports, [accepted.collection.id], quiet=quiet)
-                show_collections.print_standings(ended, json=json)
-                fine = fine and all(one.state == "done" for one in ended)
+                fine = _waited(reached, accepted.collection.id, json=json) and fine
     raise typer.Exit(ALL_DONE if fine else SOME_FAILED)
+
+
+@contextmanager
+def _going_on(reached: Mill, intake: Intake) -> Iterator[None]:
+    """Who stops a collection that nobody could find again is told how. Raises Stopped."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        name = intake.collection.id
+        if intake.is_once and reached.ports.store.exists(keys.collection(name)):
+            raise Stopped(f"stopped; to go on where it was, add --collection {name} to the same command") from error
+        raise
+
+
+def _waited(reached: Mill, collection: str, *, json: bool) -> bool:
+    """Wait for a collection; whether all of it is done. Raises Stopped."""
+    try:
+        ended = wait_for_collections(reached.ports, [collection], quiet=json or not sys.stderr.isatty())
+    except KeyboardInterrupt as error:
+        raise Stopped(f"stopped waiting; the mill goes on: reelmill wait {collection}") from error
+    show_collections.print_standings(ended, json=json)
+    return all(one.state == "done" for one in ended)
 
 
 def _checked(given: list[str], manifest: Path | None) -> list[str]:
@@ -125,7 +154,7 @@ def _one(reached: Mill, path: str, order: Order, who: Who, *, wait_too: bool, js
     if json:
         show.print_json({"job": job.id, "name": job.media.name, "sha256": job.media.sha256})
     else:
-        print(job.id, job.media.name, sep="\t", flush=True)
+        print(job.id, show.printable(job.media.name), sep="\t", flush=True)
     if not wait_too:
         return True
     wait(reached.producer, [job.id], quiet=json or not sys.stderr.isatty())
@@ -141,11 +170,12 @@ def _intake(
     engine = asked_engine(reached.settings.engine)
     named = [path if path.startswith(REMOTE) or path == _STDIN else os.path.abspath(path) for path in given]
     named += [] if manifest is None else [f"manifest {os.path.abspath(manifest)}"]
+    # Nobody knows what standard input will bring, and what is done anew is meant to be another.
+    once = [uuid4().hex] if name is None and (order.force or _STDIN in given) else []
     if name is not None:
-        collection = naming.named_id(name, who.tenant)
+        is_there = naming.is_id(name) and reached.ports.store.exists(keys.collection(name))
+        collection = name if is_there else naming.named_id(name, who.tenant)
     else:
-        # Nobody knows what standard input will bring, and what is done anew is meant to be another.
-        once = [uuid4().hex] if order.force or _STDIN in given else []
         collection = naming.derived_id([*named, *once], order.task, order.options, engine, who.tenant)
     return Intake(
         store=reached.ports.store,
@@ -163,6 +193,7 @@ def _intake(
         ),
         force=order.force,
         has_own_name=name is not None,
+        is_once=bool(once),
     )
 
 
@@ -175,7 +206,7 @@ def _all(asking: Gathering, given: list[str], manifest: Path | None) -> Iterator
         yield from asking.listed(manifest)
 
 
-def _accept(intake: Intake, items: Iterator[Asked], *, verbose: bool) -> Accepted:
+def _accept(intake: Intake, items: Callable[[], Iterator[Asked]], *, verbose: bool) -> Accepted:
     """What was refused is told as it comes, and how far it is on a terminal."""
     console = Console(stderr=True)
     num_lines = num_refused = num_bytes = 0

@@ -24,14 +24,13 @@ def wait(
     on_end: Callable[[str], None] = lambda job: None,
     check: Callable[[], None] = lambda: None,
     quiet: bool = False,
-    timeout: float | None = None,
+    deadline: float | None = None,
 ) -> list[str]:
     """Wait until the jobs have ended; `on_end` is called for each as it ends. Returns those that have not in time.
 
-    `check` is called at every look and may raise to give up.
+    `check` is called at every look and may raise to give up. `deadline`: by the monotonic clock.
     """
     pending = dict.fromkeys(jobs)
-    deadline = None if timeout is None else time.monotonic() + timeout
     totals: dict[str, float] = {}
     done: dict[str, float] = {}
     with _progress(quiet) as progress:
@@ -67,10 +66,9 @@ def wait(
 
 
 def wait_for_collections(
-    ports: Ports, collections: Sequence[str], *, quiet: bool = False, timeout: float | None = None
+    ports: Ports, collections: Sequence[str], *, quiet: bool = False, deadline: float | None = None
 ) -> list[Collecting]:
-    """Wait until collections have ended, or for so many seconds; returns how they stand then."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+    """Wait until collections have ended, or until a moment of the monotonic clock; returns how they stand then."""
     with _progress(quiet) as progress:
         bar = progress.add_task("", total=None, jobs="", media="")
         while True:
@@ -81,7 +79,7 @@ def wait_for_collections(
             progress.update(
                 bar, total=total, completed=ended, jobs=f"{ended:,}/{total:,} lines", media=f"{media} of media"
             )
-            late = deadline is not None and time.monotonic() > deadline
+            late = deadline is not None and time.monotonic() >= deadline
             if late or all(one.ended_at is not None for one in seen):
                 return seen
             time.sleep(COLLECTION_POLL_SECONDS)

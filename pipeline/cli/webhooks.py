@@ -1,6 +1,7 @@
 """webhooks: who is told how jobs ended, what is still owed, and the secret that messages are signed with."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -10,7 +11,8 @@ from pipeline import keys
 from pipeline.cli import show
 from pipeline.cli.connect import local_mode, mill
 from pipeline.cli.options import DataDir, Json, load
-from pipeline.errors import MissingObjectError
+from pipeline.errors import MissingObjectError, TransientError
+from pipeline.ledger import Ledger
 from pipeline.webhooks.debts import Debt, Debts, server_of
 from pipeline.webhooks.delivering import note_name
 from pipeline.webhooks.posting import new_secret
@@ -33,9 +35,11 @@ def webhooks_list(json: Json = False, data_dir: DataDir = None) -> None:
         lost = dict[str, list[Debt]]()
         for key, debt in debts.given_up():
             lost.setdefault(server_of(key), []).append(debt)
-        for server in sorted(owed.keys() | lost.keys()):
+        servers = sorted(owed.keys() | lost.keys())
+        noted = _last_errors(reached.ports.ledger, servers)
+        for server in servers:
             put_aside = lost.get(server, [])
-            last_error = reached.ports.ledger.noted(note_name(server))
+            last_error = noted.get(server)
             row = {
                 "server": put_aside[0].server if put_aside else _address(debts, server),
                 "owed": owed[server],
@@ -47,6 +51,15 @@ def webhooks_list(json: Json = False, data_dir: DataDir = None) -> None:
             else:
                 error = f"\tlast error {show.printable(str(row['last_error']))}" if row["last_error"] else ""
                 print(f"{row['server']}\t{row['owed']:,} owed\t{row['given_up']:,} put aside{error}")
+
+
+def _last_errors(ledger: Ledger, servers: Sequence[str]) -> Mapping[str, str | None]:
+    """Why each was not told something the last time: a hint, which whoever cannot reach Redis does without."""
+    try:
+        return {server: ledger.noted(note_name(server)) for server in servers}
+    except TransientError as error:
+        typer.echo(f"What servers answered last is not known: {error}. What is owed is.", err=True)
+        return {}
 
 
 def _address(debts: Debts, server: str) -> str | None:

@@ -37,6 +37,7 @@ class Line(Record):
     task: str = "transcribe"
     options: Options = Options()
     custom_id: str | None = None  #: what its submitter calls it
+    seen: str | None = None  #: what told these bytes from others when it was submitted: a time of change, an ETag
     is_new: bool = False  #: nobody of this tenant had these bytes before, so that there can be no result
     force: bool = False  #: done anew, whatever there is
 
@@ -53,6 +54,7 @@ class Closed(Record):
     lines: int
     refused: int = 0  #: files that did not become lines
     closed_at: datetime
+    again: bool = False  #: it had been closed before, and was opened again since
 
 
 class Tally(Record):
@@ -61,17 +63,20 @@ class Tally(Record):
     lines: int = 0  #: that have ended
     statuses: dict[Status, int] = Field(default_factory=dict)
     seconds: float = 0.0  #: of media, as `admission.media_seconds` counts it
+    squares: float = 0.0  #: of the seconds of each line, added up: how much they differ
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
             lines=self.lines + other.lines,
             statuses=_sum(self.statuses, other.statuses),
             seconds=self.seconds + other.seconds,
+            squares=self.squares + other.squares,
         )
 
     @classmethod
-    def of(cls, status: Status, seconds: float) -> "Tally":
-        return cls(lines=1, statuses={status: 1}, seconds=seconds)
+    def of(cls, status: Status, seconds: float, lines: int = 1) -> "Tally":
+        """Of lines whose job is the same one. `seconds`: of each."""
+        return cls(lines=lines, statuses={status: lines}, seconds=lines * seconds, squares=lines * seconds**2)
 
 
 class Progress(Record):

@@ -28,7 +28,7 @@ class Writer:
         self.collection = collection
         self._clock = clock
         self._began = clock()
-        self._is_open = False
+        self._is_open = self._was_closed = False
         self._number = 0
         self._lines: list[bytes] = []
         self.lines = 0
@@ -43,13 +43,14 @@ class Writer:
             self.flush()
 
     def close(self, refused: int = 0) -> None:
-        """No more lines will come."""
+        """No more lines will come. Whoever said so of fewer lines than there are is put right."""
         self.flush()
-        key = keys.closed_collection(self.collection.id)
-        if not self._store.exists(key):
-            self._open()
-            closed = Closed(lines=self.lines, refused=refused, closed_at=datetime.now(UTC))
-            self._store.create(key, closed.to_bytes())
+        closed = read_closed(self._store, self.collection.id)
+        if closed is None or closed.lines < self.lines:
+            if closed is not None or not self._is_open:
+                self._open()
+            closed = Closed(lines=self.lines, refused=refused, closed_at=datetime.now(UTC), again=self._was_closed)
+            self._store.create(keys.closed_collection(self.collection.id), closed.to_bytes())
 
     def skip(self, told: Callable[[Line], None] = lambda line: None) -> int:
         """Pass over the shards that are in the bucket, and tell their lines; returns how many that are."""
@@ -66,28 +67,38 @@ class Writer:
         if not self._lines:
             return
         key, data = keys.shard(self.collection.id, self._number), b"".join(self._lines)
-        if not self._store.exists(key):
-            self._open()
+        refuse_cancelled(self._store, self.collection.id)
+        is_new = not self._store.exists(key)
         if not self._store.create(key, data, "application/jsonl") and not _same(self._store.get(key), data):
             raise UsageError(
                 f"collection {self.collection.id} was submitted with other lines (shard {self._number}): "
                 "give what you submit now a name of its own with --collection"
             )
+        if is_new and not self._is_open:
+            self._open()
         self._number += 1
         self._lines = []
 
     def _open(self) -> None:
-        """Before a shard, so that it is followed; whoever believes that the collection was whole learns better."""
+        """Let it be followed; whoever believes that the collection was whole learns better.
+
+        Only once there is a shard that was not there before: who comes second with other lines changes nothing.
+        """
         name = self.collection.id
-        if self._store.exists(keys.cancelled_collection(name)):
-            raise UsageError(f"collection {name} was cancelled: `reelmill retry {name}` takes that back")
-        if not self._is_open:
-            if self._number:
-                self._store.delete([keys.closed_collection(name), keys.ended_collection(name)])
-            self._store.create(keys.collection(name), self.collection.to_bytes())
-            self._store.create(keys.known_collection(name), b"")
-            self._store.create(keys.open_collection(name), b"")
-            self._is_open = True
+        refuse_cancelled(self._store, name)
+        if self._number:
+            self._was_closed = self._was_closed or self._store.exists(keys.closed_collection(name))
+            self._store.delete([keys.closed_collection(name), keys.ended_collection(name), keys.promise(name)])
+        self._store.create(keys.collection(name), self.collection.to_bytes())
+        self._store.create(keys.known_collection(name), b"")
+        self._store.create(keys.open_collection(name), b"")
+        self._is_open = True
+
+
+def refuse_cancelled(store: ObjectStore, collection: str) -> None:
+    """Raise UsageError when no more lines are let in."""
+    if store.exists(keys.cancelled_collection(collection)):
+        raise UsageError(f"collection {collection} was cancelled: `reelmill retry {collection}` takes that back")
 
 
 def _same(stored: bytes, given: bytes) -> bool:
@@ -113,6 +124,13 @@ def all_lines(store: ObjectStore, collection: str) -> Iterator[Line]:
         except MissingObjectError:
             return
         number += 1
+
+
+def read_closed(store: ObjectStore, collection: str) -> Closed | None:
+    """None while it is being submitted."""
+    with suppress(MissingObjectError):
+        return Closed.from_bytes(store.get(keys.closed_collection(collection)))
+    return None
 
 
 def read_collection(store: ObjectStore, collection: str) -> Collection:

@@ -32,7 +32,7 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """Memory is that of one shard. `wanted`: which shards, by their numbers. Raises UsageError: no such collection."""
     found = read_collection(store, collection)
-    is_open = frozenset(key.removeprefix(keys.OPEN) for key in store.list(keys.OPEN))
+    is_open = frozenset(keys.job_opened(key) for key in store.list(keys.OPEN))
     number = 0
     while store.exists(keys.shard(collection, number)):
         if wanted(number):
@@ -64,7 +64,7 @@ def _outcome(
     item: tuple[Line, str | None], *, store: ObjectStore, found: Collection, is_open: frozenset[str]
 ) -> Outcome:
     line, job = item
-    job = job or _job_now(store, line, found)
+    job = job or job_now(store, line, found)
     try:
         result = Result.from_bytes(store.get(keys.result(job)))
     except MissingObjectError:
@@ -72,7 +72,7 @@ def _outcome(
     return Outcome(line, job, result.status, result)
 
 
-def _job_now(store: ObjectStore, line: Line, found: Collection) -> str:
+def job_now(store: ObjectStore, line: Line, found: Collection) -> str:
     """The job of a line, by what its media is now, just as its steward asks when it lets it in."""
     address = split_address(line.media.key)
     if address is not None and line.media.etag is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline import keys
-from pipeline.errors import MissingObjectError
+from pipeline.errors import MissingObjectError, UsageError
 from pipeline.identity import Asked, new_job
 from pipeline.job import Result
 from pipeline.objects import ObjectStore
@@ -16,7 +16,9 @@ from pipeline.producer import Producer
 THREADS = 8
 
 #: `same`: done anew in its place. `other`: another engine made it. `moved`: asked of the present engine, as a new job.
-How = Literal["same", "other", "moved"]
+#: `known`: another engine made it, and the present one has done it, too. `gone`: its media is not there any more, so
+#: that it stays what it is.
+How = Literal["same", "other", "moved", "known", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Redone:
 
     result: Result
     how: How
-    job: str | None = None  #: that is open now; None: nothing was done, or the present engine had done it before
+    job: str | None = None  #: that is open now; None: nothing was done
 
 
 def matching(store: ObjectStore, where: Where, jobs: Iterator[str]) -> Iterator[Result]:
@@ -45,7 +47,10 @@ def redo(producer: Producer, result: Result, engine: str, *, move: bool, dry: bo
 
     A result that another engine made stays what it is: the job of the present engine is another job.
     """
-    if result.asked.engine == engine:
+    is_same = result.asked.engine == engine
+    if (is_same or move) and not producer.has_media(result):
+        return Redone(result, "gone")
+    if is_same:
         if not dry:
             producer.retry(result.job, everything=True)
         return Redone(result, "same", None if dry else result.job)
@@ -53,5 +58,14 @@ def redo(producer: Producer, result: Result, engine: str, *, move: bool, dry: bo
         return Redone(result, "other")
     asked = Asked(tenant=result.asked.tenant)
     job = new_job(result.asked.media, result.asked.task, result.asked.options, engine, asked)
-    is_open = not dry and producer.accept(job)
-    return Redone(result, "moved", job.id if is_open else None)
+    if _has_ended(producer, job.id) if dry else not producer.accept(job):
+        return Redone(result, "known")
+    return Redone(result, "moved", None if dry else job.id)
+
+
+def _has_ended(producer: Producer, job: str) -> bool:
+    try:
+        producer.result(job)
+    except UsageError:  # it is open, or there is none
+        return False
+    return True

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import keys
 from pipeline.collecting.record import Progress, Tally
+from pipeline.collecting.shards import read_closed
 from pipeline.errors import MissingObjectError
 from pipeline.forecast import Forecast, Miss, off
 from pipeline.objects import ObjectStore
@@ -32,10 +33,10 @@ class Report:
     """Seconds are seconds of the clock, if nothing else is said."""
 
     standing: Standing
-    promise: Forecast | None  #: as told first
+    promise: Forecast | None  #: as told first, since all lines were in
     promised_at: datetime | None
     miss: Miss | None  #: how far off it was; None while nobody knows
-    seconds: float | None  #: from its submission to its end
+    seconds: float | None  #: from its submission to its end; None where it ended before and was opened again
     failing: dict[str, Failing]
 
     @property
@@ -68,8 +69,14 @@ class Report:
 
 
 def report(ports: Ports, collection: str) -> Report:
-    """Raises UsageError when there is none of that id. Reads the results of those shards alone in which some failed."""
+    """Raises UsageError when there is none of that id.
+
+    Reads the results of those shards alone in which some failed, or that are under way. The promise is that of the last
+    time when all lines were in; of what was opened again, nobody tells how long all of it took.
+    """
     seen = standing(ports, collection)
+    closed = read_closed(ports.store, collection)
+    was_reopened = closed is not None and closed.again
     promise = _promise(ports.store, collection)
     forecast = None if promise is None else promised(promise)
     end = seen.ended_at if seen.state != "cancelled" else None
@@ -80,7 +87,7 @@ def report(ports: Ports, collection: str) -> Report:
         miss=None
         if promise is None or forecast is None or end is None
         else off(forecast, (end - promise.at).total_seconds()),
-        seconds=None if end is None else (end - seen.collection.submitted_at).total_seconds(),
+        seconds=None if end is None or was_reopened else (end - seen.collection.submitted_at).total_seconds(),
         failing=failing(ports.store, collection),
     )
 
@@ -106,13 +113,18 @@ def failing(store: ObjectStore, collection: str) -> dict[str, Failing]:
 
 
 def not_all_done(store: ObjectStore, collection: str) -> Callable[[int], bool]:
-    """Which shards, by number, hold lines that are not done, or have not ended yet."""
-    done = set()
+    """Which shards, by number, hold lines that have ended and are not done, as far as anybody knows."""
+    all_done = {}
     for key in store.list(keys.ended_shards(collection)):
         tally = Tally.from_bytes(store.get(key))
-        if tally.statuses.get("done", 0) == tally.lines:
-            done.add(keys.numbers(key)[0])
-    return lambda number: number not in done
+        all_done[keys.numbers(key)[0]] = tally.statuses.get("done", 0) == tally.lines
+
+    def wanted(number: int) -> bool:
+        if number in all_done:
+            return not all_done[number]
+        return store.exists(keys.begun_shard(collection, number))
+
+    return wanted
 
 
 def _promise(store: ObjectStore, collection: str) -> Progress | None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pipeline import keys
-from pipeline.collecting.record import Closed, Collection, Ended, Progress, Tally
-from pipeline.collecting.shards import read_collection
+from pipeline.collecting.record import Collection, Ended, Progress, Tally
+from pipeline.collecting.shards import read_closed, read_collection
 from pipeline.errors import MissingObjectError, TransientError, UsageError
 from pipeline.forecast import Forecast
 from pipeline.ledger import Ledger
@@ -16,6 +16,9 @@ from pipeline.objects import ObjectStore
 from pipeline.stages import Ports
 from pipeline.stewarding.progress import note_name
 from pipeline.submitting.naming import is_id, named_id
+
+#: A steward tells every few seconds how collections stand; one that is silent for so long is gone, or stuck.
+SILENT_SECONDS = 60.0
 
 State = Literal["submitting", "running", "done", "partial", "failed", "cancelled"]
 
@@ -31,13 +34,18 @@ class Standing:
     refused: int
     in_flight: int
     promise: Forecast | None = None  #: from `at` on
-    at: datetime | None = None
+    at: datetime | None = None  #: when its steward told so
     ended_at: datetime | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its steward has not told anything for so long that what it promised is worth nothing any more."""
+        return self.at is not None and (datetime.now(UTC) - self.at).total_seconds() > SILENT_SECONDS
 
     @property
     def between(self) -> tuple[datetime, datetime] | None:
         """When it will be done."""
-        if self.promise is None or self.at is None:
+        if self.promise is None or self.at is None or self.is_silent:
             return None
         return (
             self.at + timedelta(seconds=self.promise.low),
@@ -80,13 +88,6 @@ def find(store: ObjectStore, word: str, tenant: str = "default") -> str | None:
     if len(found) > 1:
         raise UsageError(f"several collections are named {word}: {', '.join(found)}; name the id")
     return found[0] if found else None
-
-
-def read_closed(store: ObjectStore, collection: str) -> Closed | None:
-    """None while it is being submitted."""
-    with suppress(MissingObjectError):
-        return Closed.from_bytes(store.get(keys.closed_collection(collection)))
-    return None
 
 
 def stored_tally(store: ObjectStore, collection: str) -> Tally:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pipeline.admission import media_seconds
 from pipeline.errors import UsageError
-from pipeline.forecast import Remaining
+from pipeline.forecast import Remaining, deviation
 from pipeline.objects import appearing
 from pipeline.planning.estimate import Work
 from pipeline.planning.tally import Totals
@@ -54,6 +54,7 @@ def remaining(totals: Totals) -> Mapping[Unit, Remaining]:
             known=sums.seconds,
             files=totals.of_unknown_length,
             mean=sums.seconds / counted if counted and sums.seconds else None,
+            deviation=deviation(counted, sums.seconds, totals.sound_squares),
             counted=counted,
         )
     return known

@@ -31,6 +31,7 @@ class Remote:
     store: S3Store
     key: str
     size: int
+    etag: str = ""  #: its store's mark of its bytes; empty: nobody asked
 
     def look(self, look: Callable[[Path], Looked], limits: Limits, folder: Path | None) -> Looked:
         """What `look` says of the object, given a local file in `folder`. Raises as `look`, and TransientError."""
@@ -71,6 +72,6 @@ class Remote:
 
 def listed(store: S3Store, prefix: str) -> Iterator[Remote]:
     """What lies under a prefix of a bucket, without the empty objects that stand for folders."""
-    for key, size in store.sizes(prefix):
+    for key, etag, size in store.marks(prefix):
         if not (key.endswith("/") and size == 0):
-            yield Remote(store, key, size)
+            yield Remote(store, key, size, etag)

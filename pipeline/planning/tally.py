@@ -60,6 +60,7 @@ class Totals:
     seconds: float = 0.0  #: of media that is not refused, as all that follow
     sound_seconds: float = 0.0
     video_seconds: float = 0.0
+    sound_squares: float = 0.0  #: of what is listened to in each file of known length, added up
     tasks: dict[str, Work] = field(default_factory=dict)
     refusals: dict[str, Refusals] = field(default_factory=dict)
 
@@ -80,6 +81,7 @@ class Totals:
         if asked.segments is None:
             self.of_unknown_length += 1
             asked = NOTHING
+        self.sound_squares += asked.seconds**2
         self.tasks[row.task] = self.tasks.get(row.task, NOTHING) + asked
 
     def _refuse(self, row: Row, reason: str) -> None:

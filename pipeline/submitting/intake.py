@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pipeline import keys
 from pipeline.collecting.record import Collection, Line
-from pipeline.collecting.shards import Writer
+from pipeline.collecting.shards import Writer, read_closed, refuse_cancelled
 from pipeline.errors import MissingObjectError, PermanentError, UsageError
 from pipeline.job import Media
 from pipeline.objects import ObjectStore
-from pipeline.planning.look import Asked, in_order
+from pipeline.planning.look import Asked, Seen, in_order
 from pipeline.planning.remote import Remote
-from pipeline.submitting.known import Known, news
+from pipeline.submitting.known import Known, looked_at, refuse_other
 from pipeline.webhooks.debts import Debt, Debts
 
 #: Puts a file into the bucket under a name, for a tenant; tells whether its bytes are new there.
@@ -42,6 +42,9 @@ class Accepted:
     known: int  #: named again
     refused: int
     gone: int  #: lines that are in it from before and were not named this time
+    not_anew: int = 0  #: of the known, that were to be done anew once more
+    same_ids: int = 0  #: named with a custom_id that was named before
+    keeps_deadline: bool = False  #: another one was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +56,29 @@ class Intake:
     collection: Collection
     force: bool = False
     has_own_name: bool = False  #: then what is named may be all new
+    has_priority: bool = False  #: it was asked for, and must be that of the collection
+    is_once: bool = False  #: the same command would not find it again
 
-    def accept(self, items: Iterator[Asked], told: Callable[[Line | Refused], None]) -> Accepted:
+    def accept(self, items: Callable[[], Iterator[Asked]], told: Callable[[Line | Refused], None]) -> Accepted:
         """Take in what is named and not known yet. Raises UsageError when it is known as something else.
 
-        Whoever stops it (Ctrl-C) finds what was told in the collection, and goes on by doing the same again.
+        `items` is asked again from the start where nobody knows yet whether it is the same collection. Whoever stops
+        it (Ctrl-C) finds what was told in the collection, and goes on by doing the same again.
         """
         stored = self._stored()
+        was_closed = read_closed(self.store, stored.id) is not None
         writer = Writer(self.store, stored)
         known = Known()
         writer.skip(known.add)
-        fresh = news(items, known, force=self.force, other=None if self.has_own_name else _other(stored))
+        if not self.has_own_name:
+            refuse_other(items(), known, _other(stored))
+        named = _Named(items())
+        fresh = (one for one in named if one.refused is not None or not known.meet(one, force=self.force))
         refused = 0
         try:
             for made in self._all_made(fresh):
+                if isinstance(made, Line) and known.holds(made):
+                    continue
                 if isinstance(made, Refused):
                     refused += 1
                 else:
@@ -82,7 +94,17 @@ class Intake:
             writer.close(refused)
         elif not refused:
             raise UsageError("there are no files in what was named")
-        return Accepted(stored, writer.lines, new, known.met, refused, known.lines - known.met)
+        return Accepted(
+            stored,
+            lines=writer.lines,
+            new=new,
+            known=known.met,
+            refused=refused,
+            gone=known.lines - known.met,
+            not_anew=known.met if self.force and was_closed else 0,
+            same_ids=named.same_ids,
+            keeps_deadline=self.collection.deadline not in (None, stored.deadline),
+        )
 
     def _all_made(self, items: Iterator[Asked]) -> Iterator[Line | Refused]:
         """Files by several threads. Of what is only named there may be a million, which threads would slow down."""
@@ -99,6 +121,7 @@ class Intake:
     def _made(self, asked: Asked) -> Line | Refused:
         if asked.refused is not None or asked.place is None:
             return Refused(asked.name, asked.refused or "it is nowhere")
+        _, seen = looked_at(asked)  # before it is read: what is written meanwhile is read again next time
         try:
             media, is_new = self._media(asked, asked.place)
         except PermanentError as error:
@@ -108,6 +131,7 @@ class Intake:
             task=asked.task,
             options=asked.options,
             custom_id=asked.custom_id,
+            seen=seen,
             is_new=is_new,
             force=self.force,
         )
@@ -130,7 +154,8 @@ class Intake:
             stored = Collection.from_bytes(self.store.get(keys.collection(self.collection.id)))
         except MissingObjectError:
             return self.collection
-        for what in ("tenant", "engine", "webhook", "webhook_each"):
+        refuse_cancelled(self.store, stored.id)
+        for what in ("tenant", "engine", "webhook", "webhook_each", *(("priority",) if self.has_priority else ())):
             before, now = getattr(stored, what), getattr(self.collection, what)
             if before != now:
                 raise UsageError(
@@ -138,6 +163,21 @@ class Intake:
                     "give what you submit now another name with --collection"
                 )
         return stored
+
+
+class _Named:
+    """What is named, as it passes by."""
+
+    def __init__(self, items: Iterator[Asked]) -> None:
+        self._items = items
+        self._ids = Seen()
+        self.same_ids = 0
+
+    def __iter__(self) -> Iterator[Asked]:
+        for one in self._items:
+            if one.custom_id is not None and not self._ids.is_new(one.custom_id):
+                self.same_ids += 1
+            yield one
 
 
 def _other(stored: Collection) -> str:

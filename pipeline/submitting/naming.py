@@ -50,7 +50,10 @@ def moment(text: str, now: datetime) -> datetime:
     Raises UsageError.
     """
     if span := _SPAN.fullmatch(text):
-        return now + timedelta(seconds=float(span[1]) * _SECONDS[span[2]])
+        try:
+            return now + timedelta(seconds=float(span[1]) * _SECONDS[span[2]])
+        except OverflowError as error:
+            raise UsageError(f"{text!r} is too far away: the last year is 9999") from error
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:

@@ -115,4 +115,5 @@ def samples(pcm: bytes) -> Clip:
 def need_sound(media: MediaInfo, task: str) -> None:
     """Refuse media without sound, for a task that is about what is said."""
     if media.audio is None:
-        raise PermanentError(f"there is nothing to {task}: the file has no sound")
+        why = "its sound is in a codec that is not known here" if media.audio_streams else "the file has no sound"
+        raise PermanentError(f"there is nothing to {task}: {why}")

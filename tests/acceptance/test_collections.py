@@ -1,6 +1,8 @@
 """Collections as an archive's keeper meets them: the real command line, a real mill, its real bucket."""
 
 import json
+import re
+import select
 import shutil
 import signal
 import subprocess
@@ -87,6 +89,8 @@ def test_a_folder_from_its_submission_to_what_became_of_each_file(keeper: Keeper
     (ended,) = keeper.tells("wait", collection, status=1)
     assert (ended["status"], ended["done"], ended["failed"], ended["ended"]) == ("partial", 4, 1, 5)
 
+    assert keeper.tells("report", collection)[0]["lines_per_hour"] > 0
+
     (again,) = keeper.tells("submit", media)
     assert (again["collection"], again["new"], again["known"]) == (collection, 0, 5)
     write_wav(media / "1b.wav", noise_bursts(2, seed=12345))
@@ -105,7 +109,7 @@ def test_a_folder_from_its_submission_to_what_became_of_each_file(keeper: Keeper
 
     (told,) = keeper.tells("report", collection)
     assert (told["done"], told["failed"]) == (5, 1)
-    assert told["lines_per_hour"] > 0
+    assert told["lines_per_hour"] is None, "nobody knows how long it rested before it was added to"
     (reason,) = told["failures"]
     assert (reason["lines"], Path(reason["examples"][0]["name"]).name) == (1, "words.mp3")
     assert "no sound" in keeper.says("report", collection).stdout
@@ -180,6 +184,69 @@ def test_a_submitter_that_is_killed_goes_on_where_it_was(keeper: Keeper, media: 
     assert [one["name"] for one in keeper.tells("results", "killed")] == [str(path) for path in paths]
 
 
+def test_a_list_on_standard_input_that_was_stopped_goes_on_by_the_id_that_is_told(keeper: Keeper, media: Path) -> None:
+    """The same command alone would begin another collection: nobody knows what standard input will bring."""
+    first = keeper.stream("submit", "-", "-v")
+    assert first.stdin is not None
+    assert first.stderr is not None
+    given: list[Path] = []
+    while not select.select([first.stderr], [], [], 1)[0]:  # one is told as accepted when the next one comes
+        given.append(media / f"{len(given) % 3}.wav")
+        print(given[-1], file=first.stdin)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate()
+    told = re.search(r"to go on where it was, add --collection (c\w+) to the same command", said)
+    assert (first.returncode, told is not None) == (130, True), said
+    assert told is not None
+    collection = told[1]
+    assert keeper.tells("status", collection)[0]["status"] == "submitting"
+    again = keeper.stream("submit", "-", "--collection", collection, "--json")
+    out, _ = again.communicate("".join(f"{path}\n" for path in given))
+    accepted = json.loads(out)
+    assert (accepted["collection"], accepted["lines"]) == (collection, len(given))
+    assert accepted["known"] >= 1
+    keeper.says("wait", collection)
+
+
+def test_a_file_that_was_edited_is_done_again_by_the_same_command(keeper: Keeper, media: Path) -> None:
+    (accepted,) = keeper.tells("submit", media / "0.wav", media / "1.wav")
+    data = bytearray((media / "0.wav").read_bytes())
+    data[2000:2100] = bytes(100)
+    (media / "0.wav").write_bytes(data)
+    (media / "1.wav").touch()
+    (again,) = keeper.tells("submit", media / "0.wav", media / "1.wav")
+    assert (again["collection"], again["new"], again["known"]) == (accepted["collection"], 1, 1)
+    keeper.says("wait", accepted["collection"])
+
+
+def test_an_object_that_was_overwritten_is_done_again_by_the_same_command(keeper: Keeper, media: Path) -> None:
+    where = f"s3://{keeper.bucket}/changing/"
+    keeper.store.upload("changing/a.wav", media / "0.wav")
+    (accepted,) = keeper.tells("submit", where)
+    assert keeper.tells("submit", where)[0]["new"] == 0
+    keeper.says("wait", accepted["collection"])
+    keeper.store.delete(["changing/a.wav"])
+    keeper.store.upload("changing/a.wav", media / "1.wav")
+    (again,) = keeper.tells("submit", where)
+    assert (again["collection"], again["new"]) == (accepted["collection"], 1)
+    keeper.says("wait", accepted["collection"])
+    old, new = keeper.tells("results", accepted["collection"])
+    assert (old["name"], old["status"], new["status"]) == (new["name"], "done", "done")
+    assert old["job"] != new["job"]
+
+
+def test_an_object_that_comes_late_is_done_when_it_is_tried_again(keeper: Keeper, media: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "late.jsonl"
+    manifest.write_text(json.dumps({"path": f"s3://{keeper.bucket}/late/a.wav"}) + "\n")
+    (accepted,) = keeper.tells("submit", "--manifest", manifest)
+    keeper.says("wait", accepted["collection"], status=1)
+    keeper.store.upload("late/a.wav", media / "0.wav")
+    keeper.says("retry", accepted["collection"])
+    keeper.says("wait", accepted["collection"])
+    (found,) = keeper.tells("results", accepted["collection"])
+    assert found["status"] == "done"
+
+
 def test_a_cancelled_collection_lets_nothing_more_in_until_it_is_taken_back(keeper: Keeper, media: Path) -> None:
     stream = keeper.stream("submit", "-", "--collection", "stopped")
     out, _ = stream.communicate(f"{media}/0.wav\n{media}/1.wav\n{media}/2.wav\n")
@@ -194,7 +261,7 @@ def test_a_cancelled_collection_lets_nothing_more_in_until_it_is_taken_back(keep
 def test_only_what_would_come_out_differently_is_done_again(keeper: Keeper, media: Path) -> None:
     keeper.says("submit", media / "0.wav", media / "words.mp3", "--collection", "again", "--wait", status=1)
     (dry,) = keeper.tells("redo", "again", "--where", "engine=echo and status=done", "--dry-run")
-    assert dry == {"dry_run": True, "again": 1, "as_new_jobs": 0, "left": 0}
+    assert dry == {"dry_run": True, "again": 1, "as_new_jobs": 0, "known": 0, "left": 0}
     assert keeper.tells("redo", "again", "--where", "reelmill<0.0.1")[-1]["again"] == 0
     opened, counts = keeper.tells("redo", "again", "--where", "status=done")
     assert counts["again"] == 1

@@ -70,3 +70,14 @@ def test_files_of_unknown_length_count_as_the_mean_of_the_others() -> None:
     assert promise is not None
     assert promise.likely == pytest.approx(300.0)
     assert remembered(rates, remaining(totals(UNKNOWN))) is None
+
+
+def test_files_of_unknown_length_may_differ_as_much_as_the_others_do() -> None:
+    rates = learn(Rates(engine="e"), TALK, seconds=100.0)
+    short, long = (Work(1, 0, 188, seconds=seconds) for seconds in (10.0, 590.0))
+    alike = remembered(rates, remaining(totals(TALK, TALK, UNKNOWN)))
+    differing = remembered(rates, remaining(totals(short, long, UNKNOWN)))
+    assert alike is not None
+    assert differing is not None
+    assert differing.likely == pytest.approx(alike.likely)
+    assert differing.high > 1.5 * alike.high

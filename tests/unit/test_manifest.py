@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.job import Options
-from pipeline.manifest import MAX_LINE, Entry, WrongLine, read, read_stream
+from pipeline.manifest import MAX_ID, MAX_LINE, Entry, WrongLine, read, read_stream
 
 
 def entries(folder: Path, name: str, content: str | bytes) -> list[Entry | WrongLine]:
@@ -98,6 +98,43 @@ def test_a_wrong_row_is_told_by_its_line(tmp_path: Path, row: str, reason: str) 
 
 
 @pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"caf\xe9.wav,\n", "it is not UTF-8"),
+        (b'"a.wav,\n', "it is no CSV"),
+        (b'a.wav,"\n', "it is no CSV"),
+        (b'a"b.wav,"x"y\n', "it is no CSV"),
+        (b"a.wav," + b"x" * 140_000 + b"\n", "field larger than field limit"),
+        (b"a.wav," + b"x" * (3 * MAX_LINE) + b"\n", "longer than"),
+        (b"a.wav," + b"x" * (MAX_ID + 1) + b"\n", "custom_id: String should have at most 1000 characters"),
+    ],
+)
+def test_a_wrong_row_takes_no_other_with_it(tmp_path: Path, row: bytes, reason: str) -> None:
+    good = [f"{number}.wav" for number in range(900)]
+    rows = [f"{name},\n".encode() for name in good]
+    found = entries(tmp_path, "list.csv", b"path,custom_id\n" + b"".join([*rows[:400], row, *rows[400:]]))
+    wrong = [(one.line, one.reason) for one in found if isinstance(one, WrongLine)]
+    assert [line for line, _ in wrong] == [402]
+    assert reason in wrong[0][1]
+    assert [(one.line, one.path) for one in found if isinstance(one, Entry)] == [
+        (number + 2 + (number >= 400), name) for number, name in enumerate(good)
+    ]
+
+
+def test_two_quotes_too_many_do_not_hide_the_rows_between_them(tmp_path: Path) -> None:
+    found = entries(tmp_path, "list.csv", 'path,custom_id\na.wav,"\nb.wav,7\nc.wav,"\nd.wav,8\n')
+    assert [(one.line, isinstance(one, Entry)) for one in found] == [(2, False), (3, True), (4, False), (5, True)]
+
+
+def test_a_cell_with_a_schema_or_a_question_may_have_several_lines(tmp_path: Path) -> None:
+    table = 'path,question,json_schema\r\na.wav,"Who?\r\nAnd why?","{\n""type"": ""object""}"\r\nb.wav,,\r\n'
+    assert entries(tmp_path, "list.csv", table) == [
+        Entry(line=2, path="a.wav", options=Options(question="Who?\r\nAnd why?", json_schema={"type": "object"})),
+        Entry(line=5, path="b.wav"),
+    ]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
         ("list.csv", "file,task\na,ask\n", "list.csv:1: unknown column 'file'"),
@@ -129,8 +166,12 @@ def test_paths_are_seen_from_the_folder_of_the_manifest(tmp_path: Path) -> None:
 def test_a_line_may_have_an_id_of_its_submitter(tmp_path: Path) -> None:
     (entry,) = entries(tmp_path, "list.csv", "path,custom_id\na.wav,7\n")
     assert entry == Entry(line=2, path="a.wav", custom_id="7")
-    (wrong,) = entries(tmp_path, "list.jsonl", '{"path": "a", "custom_id": 7}\n')
+    assert entries(tmp_path, "list.jsonl", '{"path": "a", "custom_id": 7}\n') == [
+        Entry(line=1, path="a", custom_id="7")
+    ]
+    (wrong,) = entries(tmp_path, "list.jsonl", json.dumps({"path": "a", "custom_id": "x" * (MAX_ID + 1)}))
     assert isinstance(wrong, WrongLine)
+    assert "at most 1000 characters" in wrong.reason
 
 
 def test_a_stream_is_a_manifest_or_one_path_a_line() -> None:
@@ -144,6 +185,8 @@ def test_a_stream_is_a_manifest_or_one_path_a_line() -> None:
         (6, "\udcff.wav"),
     ]
     assert list(read_stream(BytesIO(b""))) == []
+    for content in (b"\xef\xbb\xbfx\n", b'\xef\xbb\xbf{"path": "x"}\n'):
+        assert list(read_stream(BytesIO(content))) == [Entry(line=1, path="x")]
 
 
 def test_a_path_without_end_is_not_held_in_memory() -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline import keys
+from pipeline.cli.show_collections import document
 from pipeline.collecting.record import Ended, Line, Progress, Tally
 from pipeline.collecting.shards import Writer
 from pipeline.errors import PermanentError, TransientError, UsageError
@@ -14,10 +15,11 @@ from pipeline.operating.outcomes import outcomes
 from pipeline.operating.redo import matching, redo
 from pipeline.operating.report import report
 from pipeline.operating.single import single_jobs
-from pipeline.operating.standing import find, standing
+from pipeline.operating.standing import Standing, find, standing
 from pipeline.operating.where import parse
 from pipeline.producer import Producer
 from pipeline.settings import Settings
+from pipeline.stewarding.progress import note_name
 from pipeline.submitting.naming import named_id
 from tests.doubles import FakeSource
 from tests.unit.test_collections import ARCHIVE, Mill, line, submit
@@ -196,6 +198,25 @@ def test_a_line_elsewhere_is_told_by_the_job_that_it_became_though_the_object_ha
     assert (after.job, after.state) == (before.job, "done")
 
 
+def test_a_line_elsewhere_whose_object_has_changed_becomes_another_job_when_it_is_tried_again() -> None:
+    mill = SickMill()
+    mill.store.objects["s3://b/1.wav"] = b"bad"
+    elsewhere = Line(media=Media(name="1.wav", key="s3://b/1.wav"))
+    submit(mill, [elsewhere, line(2)])
+    (before, _) = outcomes(mill.store, "c1")
+    mill.source.reasons[before.job] = "bad"
+    mill.run()
+    assert states(mill) == ["failed", "done"]
+    mill.store.objects["s3://b/1.wav"] = b"good now"
+    assert list(mending.retry(mill.store, producer_of(mill), "c1")) == [], "the line is not that job any more"
+    mill.run()
+    assert mill.ended().tally.statuses == {"done": 2}
+    after, other = outcomes(mill.store, "c1")
+    assert (after.state, other.state) == ("done", "done")
+    assert after.job != before.job
+    assert mill.store.exists(keys.result(before.job)), "what is told of the old bytes stays true of them"
+
+
 def test_a_report_tells_what_was_promised_and_why_lines_failed() -> None:
     mill = SickMill()
     lines = [line(number) for number in range(6)]
@@ -225,6 +246,79 @@ def test_a_report_of_what_goes_on_promises_and_does_not_judge() -> None:
     assert (found.promise, found.miss, found.pace, found.failing) == (None, None, None, {})
 
 
+def test_a_report_of_what_was_opened_again_judges_by_the_last_promise() -> None:
+    mill = SickMill()
+    lines = [line(1), line(2)]
+    mill.fail(lines[0])
+    submit(mill, lines)
+    mill.run()
+    start = ARCHIVE.submitted_at
+    first = Progress(tally=Tally(), lines=2, in_flight=0, low=50, likely=100, high=150, at=start)
+    mill.store.delete([keys.promise("c1")])
+    mill.store.create(keys.promise("c1"), first.to_bytes())
+    assert report(mill.ports, "c1").pace is not None
+    mill.heal()
+    assert len(list(mending.retry(mill.store, producer_of(mill), "c1"))) == 1
+    mill.run()
+    found = report(mill.ports, "c1")
+    assert found.standing.state == "done"
+    assert (found.pace, found.lines_per_hour, found.seconds) == (None, None, None)
+    assert found.promised_at is None or found.promised_at > start
+    assert found.miss is None or found.miss.actual < 3600
+
+
+def test_what_is_added_to_a_collection_makes_its_promise_void() -> None:
+    mill = Mill()
+    submit(mill, [line(1)])
+    mill.run()
+    mill.store.create(keys.promise("c1"), b"")
+    writer = Writer(mill.store, ARCHIVE)
+    writer.skip()
+    writer.add(line(2))
+    writer.close()
+    assert not mill.store.exists(keys.promise("c1"))
+    mill.run()
+    assert report(mill.ports, "c1").seconds is None
+
+
+def test_a_report_of_what_goes_on_reads_no_results_of_shards_that_wait() -> None:
+    mill = SickMill(places=2)
+    lines = [line(number) for number in range(4)]
+    mill.fail(lines[0])
+    submit(mill, lines)
+    mill.store.create(keys.shard("c1", 1), line(9).to_line())
+    mill.steward.look()
+    mill.work()
+    read: list[str] = []
+    get = mill.store.get
+
+    def noted(key: str) -> bytes:
+        read.append(key)
+        return get(key)
+
+    mill.store.get = noted  # type: ignore[method-assign]
+    assert sum(one.lines for one in report(mill.ports, "c1").failing.values()) == 1
+    assert keys.shard("c1", 0) in read
+    assert keys.shard("c1", 1) not in read
+
+
+def test_what_a_steward_promised_that_is_silent_since_is_not_told_as_if_it_held() -> None:
+    mill = Mill()
+    submit(mill, [line(1), line(2)])
+
+    def told(at: datetime) -> Standing:
+        progress = Progress(tally=Tally(), lines=2, in_flight=1, low=1, likely=2, high=3, at=at)
+        mill.ports.ledger.note(note_name("c1"), progress.model_dump_json())
+        return standing(mill.ports, "c1")
+
+    now = datetime.now(UTC)
+    assert told(now).between is not None
+    silent = told(now - timedelta(minutes=30))
+    assert silent.between is None
+    assert document(silent)["still"] is None
+    assert silent.in_flight == 1
+
+
 def test_results_are_done_again_in_place_or_by_the_present_engine() -> None:
     mill = Mill()
     submit(mill, [line(1), line(2)])
@@ -234,6 +328,10 @@ def test_results_are_done_again_in_place_or_by_the_present_engine() -> None:
     found = list(matching(mill.store, parse("engine=fake and status=done"), iter([*jobs, "jgone"])))
     assert [result.job for result in found] == jobs
     assert list(matching(mill.store, parse("status=failed"), iter(jobs))) == []
+    assert redo(producer, found[0], "fake:fake", move=False, dry=False).how == "gone", "nothing is given up for nothing"
+    assert producer.result(jobs[0]) == found[0]
+    for result in found:
+        mill.store.create(result.asked.media.key, b"its media")
     before = dict(mill.store.objects)
     assert redo(producer, found[0], "fake:fake", move=False, dry=True).how == "same"
     assert redo(producer, found[0], "new:new", move=False, dry=False).how == "other"
@@ -245,7 +343,9 @@ def test_results_are_done_again_in_place_or_by_the_present_engine() -> None:
     assert moved.job not in (None, jobs[1])
     mill.run()
     assert len(mill.answerer.asked) == 4
-    assert redo(producer, found[1], "new:new", move=True, dry=False).job is None, "the present engine has done it"
+    for dry in (True, False):
+        known = redo(producer, found[1], "new:new", move=True, dry=dry)
+        assert (known.how, known.job) == ("known", None), "the present engine has done it"
 
 
 def test_single_jobs_are_told_apart_from_those_of_collections(monkeypatch: pytest.MonkeyPatch) -> None:

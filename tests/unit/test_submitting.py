@@ -1,5 +1,6 @@
 """What of a submission is new, which collection it is, and what becomes of the rest."""
 
+import os
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from pipeline.collecting.shards import all_lines
 from pipeline.errors import PermanentError, UsageError
 from pipeline.job import Media, Options
 from pipeline.planning.look import Asked
+from pipeline.planning.remote import Remote
 from pipeline.submitting.intake import Accepted, Intake, Refused
 from pipeline.submitting.naming import check_tenant, derived_id, is_id, moment, named_id, title
 from tests.doubles import MemoryStore
@@ -46,14 +48,27 @@ class Desk:
         return Asked(name=name, task="transcribe", options=Options(), place=path, **more)  # type: ignore[arg-type]
 
     def submit(
-        self, items: Iterable[Asked], *, force: bool = False, named: bool = False, collection: Collection = ARCHIVE
+        self,
+        items: Iterable[Asked],
+        *,
+        force: bool = False,
+        named: bool = False,
+        collection: Collection = ARCHIVE,
+        **more: bool,
     ) -> tuple[Accepted, list[Line | Refused]]:
         told: list[Line | Refused] = []
-        intake = Intake(self.store, self.upload, collection, force=force, has_own_name=named)
-        return intake.accept(iter(items), told.append), told
+        intake = Intake(self.store, self.upload, collection, force=force, has_own_name=named, **more)
+        return intake.accept(lambda: iter(items), told.append), told
 
     def names(self) -> list[str]:
         return [line.media.name for line in all_lines(self.store, "c1")]
+
+
+def rewrite(path: Path, content: str) -> None:
+    """A second later: clocks of file systems may be coarse."""
+    written = path.stat().st_mtime
+    path.write_text(content)
+    os.utime(path, (written + 1, written + 1))
 
 
 @pytest.fixture
@@ -108,7 +123,7 @@ def test_what_was_told_before_it_was_stopped_is_in_the_collection(desk: Desk) ->
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Intake(desk.store, desk.upload, ARCHIVE).accept(iter(items), stop)
+        Intake(desk.store, desk.upload, ARCHIVE).accept(lambda: iter(items), stop)
     assert desk.names() == [f"{number:03d}" for number in range(5)]
 
 
@@ -123,6 +138,56 @@ def test_a_file_that_has_another_size_is_another_line(desk: Desk) -> None:
     desk.submit([desk.asked("a"), desk.asked("b")])
     accepted, _ = desk.submit([desk.asked("a", "longer than before"), desk.asked("b")])
     assert (desk.names(), accepted.new) == (["a", "b", "a"], 1)
+
+
+def test_a_file_that_was_written_since_is_read_again_and_is_another_line_if_its_bytes_are_others(desk: Desk) -> None:
+    items = [desk.asked("a", "good"), desk.asked("b", "same")]
+    desk.submit(items)
+    rewrite(desk.folder / "a", "evil")
+    rewrite(desk.folder / "b", "same")
+    desk.read.clear()
+    accepted, _ = desk.submit(items)
+    assert (desk.names(), accepted.new, accepted.known) == (["a", "b", "a"], 1, 1)
+    assert desk.store.get(list(all_lines(desk.store, "c1"))[2].media.key) == b"evil"
+    assert sorted(desk.read) == ["a", "b"]
+
+
+def test_a_file_is_known_as_it_was_before_it_was_read(desk: Desk) -> None:
+    """What is written into it while it is read is not taken for what was read."""
+    item, upload = desk.asked("a", "good"), desk.upload
+
+    def written_meanwhile(path: Path, name: str, tenant: str) -> tuple[Media, bool]:
+        made = upload(path, name, tenant)
+        rewrite(path, "evil")
+        return made
+
+    desk.upload = written_meanwhile  # type: ignore[method-assign]
+    desk.submit([item])
+    desk.upload = upload  # type: ignore[method-assign]
+    assert desk.submit([item])[0].new == 1
+
+
+def test_an_object_whose_store_tells_another_mark_is_another_line(desk: Desk) -> None:
+    def stored(etag: str) -> Asked:
+        place = Remote(None, "k", 5, etag)  # type: ignore[arg-type]
+        return Asked(name="s3://b/k", task="transcribe", options=Options(), place=place)
+
+    assert desk.submit([stored("one")])[0].new == 1
+    assert desk.submit([stored("one")])[0].new == 0
+    assert desk.submit([stored("")])[0].new == 0, "nobody asked for it"
+    assert desk.submit([stored("two")])[0].new == 1
+    assert desk.submit([stored("two")])[0].new == 0
+
+
+def test_so_many_new_files_may_stand_before_those_that_are_known(desk: Desk) -> None:
+    known = desk.asked("z")
+    desk.submit([known])
+    new = [
+        Asked(name=f"a{number}", task="transcribe", options=Options(), place=desk.folder / "z")
+        for number in range(SHARD_LINES + 1)
+    ]
+    accepted, _ = desk.submit([*new, known])
+    assert (accepted.new, accepted.known) == (SHARD_LINES + 1, 1)
 
 
 @pytest.mark.parametrize("more", [1, SHARD_LINES + 1])
@@ -151,8 +216,83 @@ def test_other_options_are_another_line_and_another_engine_is_refused(desk: Desk
 def test_force_does_known_lines_anew_and_is_known_again_itself(desk: Desk) -> None:
     desk.submit([desk.asked("a")])
     assert desk.submit([desk.asked("a")], force=True, named=True)[0].new == 1
-    assert desk.submit([desk.asked("a")], force=True, named=True)[0].new == 0
+    accepted, _ = desk.submit([desk.asked("a")], force=True, named=True)
+    assert (accepted.new, accepted.not_anew) == (0, 1)
     assert [line.force for line in all_lines(desk.store, "c1")] == [False, True]
+
+
+def test_force_that_was_stopped_goes_on_and_nothing_is_left_undone(desk: Desk) -> None:
+    items = [desk.asked("a"), desk.asked("b")]
+    desk.submit(items)
+
+    def stopped() -> Iterable[Asked]:
+        yield items[0]
+        yield items[1]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        desk.submit(stopped(), force=True, named=True)
+    accepted, _ = desk.submit(items, force=True, named=True)
+    assert accepted.not_anew == 0
+    assert [line.force for line in all_lines(desk.store, "c1")] == [False, False, True, True]
+
+
+def test_another_priority_is_refused_if_it_was_asked_for(desk: Desk) -> None:
+    bulk = ARCHIVE.model_copy(update={"priority": "bulk"})
+    desk.submit([desk.asked("a")], collection=bulk, has_priority=True)
+    assert desk.submit([desk.asked("a")])[0].collection.priority == "bulk"
+    with pytest.raises(UsageError, match="priority bulk, not normal"):
+        desk.submit([desk.asked("a")], has_priority=True)
+
+
+def test_another_deadline_is_told_that_it_does_not_count(desk: Desk) -> None:
+    due = ARCHIVE.model_copy(update={"deadline": NOW})
+    assert not desk.submit([desk.asked("a")], collection=due)[0].keeps_deadline
+    assert not desk.submit([desk.asked("a")])[0].keeps_deadline
+    later = ARCHIVE.model_copy(update={"deadline": NOW + timedelta(hours=1)})
+    accepted, _ = desk.submit([desk.asked("a")], collection=later)
+    assert (accepted.keeps_deadline, accepted.collection.deadline) == (True, NOW)
+
+
+def test_to_a_cancelled_collection_nothing_is_submitted_though_it_is_all_known(desk: Desk) -> None:
+    desk.submit([desk.asked("a")])
+    desk.store.create(keys.cancelled_collection("c1"), b"{}")
+    with pytest.raises(UsageError, match="was cancelled: `reelmill retry c1`"):
+        desk.submit([desk.asked("a")])
+
+
+def test_lines_that_share_a_custom_id_are_counted(desk: Desk) -> None:
+    items = [desk.asked("a", custom_id="1"), desk.asked("b", custom_id="1"), desk.asked("c", custom_id="2")]
+    assert desk.submit([*items, desk.asked("d"), desk.asked("e")])[0].same_ids == 1
+
+
+def test_of_two_submitters_at_once_the_second_leaves_the_collection_closed(desk: Desk) -> None:
+    desk.submit([desk.asked("a")])
+    exists = desk.store.exists
+
+    def first_one_is_faster(key: str) -> bool:
+        found = exists(key)
+        if key == keys.shard("c1", 1) and not found:
+            desk.store.exists = exists  # type: ignore[method-assign]
+            desk.submit([desk.asked("b")], named=True)
+        return found
+
+    desk.store.exists = first_one_is_faster  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="other lines"):
+        desk.submit([desk.asked("c")], named=True)
+    assert Closed.from_bytes(desk.store.get(keys.closed_collection("c1"))).lines == 2
+
+
+def test_a_collection_that_was_closed_with_fewer_lines_is_put_right(desk: Desk) -> None:
+    """Whoever added the second shard died before it opened the collection again."""
+    items = [desk.asked("a"), desk.asked("b")]
+    desk.submit(items[:1])
+    desk.submit(items, named=True)
+    desk.store.delete([keys.closed_collection("c1"), keys.open_collection("c1")])
+    desk.store.create(keys.closed_collection("c1"), Closed(lines=1, closed_at=NOW).to_bytes())
+    desk.submit(items)
+    assert Closed.from_bytes(desk.store.get(keys.closed_collection("c1"))).lines == 2
+    assert desk.store.exists(keys.open_collection("c1"))
 
 
 def test_what_is_refused_stops_no_other_and_is_counted(desk: Desk) -> None:
@@ -208,6 +348,12 @@ def test_the_same_names_are_the_same_collection_and_anything_else_is_another() -
 )
 def test_a_deadline_is_a_time_or_so_long_from_now(text: str, at: datetime) -> None:
     assert moment(text, NOW) == at
+
+
+def test_a_deadline_beyond_all_calendars_is_told() -> None:
+    for text in ("+99999999999d", "+9999999d"):
+        with pytest.raises(UsageError, match="too far away"):
+            moment(text, NOW)
 
 
 @pytest.mark.parametrize("text", ["6h", "+6", "tomorrow", "+-1h", ""])
