@@ -62,8 +62,8 @@ lint: setup-dev
 bench: setup-dev
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$(NAME))
 
-# All kinds of faults on real services, then ten minutes of them at random; writes tests/faults/TABLE.md. Needs most
-# of an hour, and for two of them root and `pip install libfaketime`.
+# All kinds of faults on real services, then ten minutes of them at random; writes tests/faults/TABLE.md. Takes more
+# than an hour, and needs root for a disk of its own.
 faults: setup-dev
 	@$(BIN)/python -m tests.faults --soak 600
 

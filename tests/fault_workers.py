@@ -1,7 +1,8 @@
 """`python -m tests.fault_workers ROLE`: the real workers, with an engine that can be told by a clip to misbehave.
 
 The engine listens for the strongest tone of a clip, and for words in a text: kill the process, crash it, hang, or need
-more memory than there is. It writes down what it was given (FAULTS_ENGINE_LOG), so that work done twice can be counted.
+more memory than there is. It writes down what it was given, before it begins, and how long that took, after it
+(FAULTS_ENGINE_LOG), so that tries that never ended and work done twice can be counted.
 What else is broken on purpose, `faults/sabotage.py` says.
 """
 
@@ -11,7 +12,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 import numpy as np
@@ -70,24 +71,26 @@ class FaultyEcho(EchoEngine):
 
     def generate(self, batch: Sequence[Request]) -> Sequence[Outcome]:
         started = time.monotonic()
+        write_down([{"began": request.id, "at": time.time()} for request in batch])
         for request in batch:
             obey(ordered(request), len(batch))
         time.sleep(float(os.environ.get("FAULTS_ENGINE_SECONDS", SLOW_SECONDS)))
         outcomes = [summary(request) or echo(request) for request in batch]
-        self._write_down(batch, time.monotonic() - started)
+        share = round((time.monotonic() - started) / len(batch), 4)
+        write_down([{"ended": request.id, "seconds": share} for request in batch])
         return outcomes
 
-    def _write_down(self, batch: Sequence[Request], seconds: float) -> None:
-        path = os.environ.get("FAULTS_ENGINE_LOG")
-        if path is None:
-            return
-        share = round(seconds / len(batch), 4)
-        lines = "".join(json.dumps({"id": request.id, "seconds": share}) + "\n" for request in batch)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(handle, lines.encode())  # in one piece, also beside other processes
-        finally:
-            os.close(handle)
+
+def write_down(entries: Sequence[Mapping[str, object]]) -> None:
+    path = os.environ.get("FAULTS_ENGINE_LOG")
+    if path is None:
+        return
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        # In one piece, also beside other processes.
+        os.write(handle, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    finally:
+        os.close(handle)
 
 
 def obey(order: Order | None, batch_size: int) -> None:

@@ -32,6 +32,8 @@ class S3Proxy(ThreadingHTTPServer):
         """Method, path and headers (names in small letters) of each request, in order."""
         self.records = seed is None
         self.chance = random.Random(seed)
+        self.num_broken = 0
+        """Requests that did not go as they should."""
         self.heal()
 
     def heal(self) -> None:
@@ -83,20 +85,24 @@ class _Passing(BaseHTTPRequestHandler):
         if self.server.records:
             self.server.requests.append((self.command, self.path, headers))
         if self.server.down:
+            self.server.num_broken += 1
             self._cut()
             return
         if self.command == "PUT" and self.server.answers:
             self._refuse(*self.server.answers.pop(0))
             return
         if self._happens(self.server.slow_down_rate):
+            self.server.num_broken += 1
             self._refuse(503, "SlowDown")
             return
         if self.server.strip_conditions and headers.pop("if-none-match", None):
             self._sign_again(headers)
         status, answer_headers, answer = self._pass_on(headers, body)
         if self.command == "PUT" and self._take_lost_answer():
+            self.server.num_broken += 1
             self._cut()
         elif self.command == "GET" and status == 200 and self._cuts_body():
+            self.server.num_broken += 1
             self._answer(status, answer_headers, answer, len(answer) // 2)
             self._cut()
         else:

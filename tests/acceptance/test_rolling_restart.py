@@ -52,7 +52,7 @@ def fleet(settings: Settings, engine_log: Path, tmp_path: Path) -> Iterator[Flee
 
 def asked(engine_log: Path) -> Counter[str]:
     """How often the engine was given each segment."""
-    return Counter(json.loads(line)["id"] for line in engine_log.read_text().splitlines())
+    return Counter(entry["ended"] for entry in map(json.loads, engine_log.read_text().splitlines()) if "ended" in entry)
 
 
 def is_ready(log: Path, times: int) -> bool:

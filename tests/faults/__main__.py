@@ -31,7 +31,7 @@ def main() -> None:
         del os.environ[name]  # a developer's own settings must not steer the experiments
     rows: list[Row] = []
     earlier = load(asked.out) if asked.only else []
-    run_name = f"{asked.scale} scale, seed {asked.seed}, {os.cpu_count()} cores"
+    run_name = f"{asked.scale} scale, seed {asked.seed}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}"
     with tempfile.TemporaryDirectory(prefix="reelmill-faults-") as folder:
         server = SeaweedFS(Path(folder))
         server.start()

@@ -2,8 +2,9 @@
 
 import random
 import secrets
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from pipeline.webhooks.posting import new_secret
 from tests.faults.checker import Verdict, check, read_bucket
 from tests.faults.crew import Crew
 from tests.faults.load import Item, items
-from tests.faults.meter import Meter, duplicate_seconds
+from tests.faults.meter import EngineLog, Meter
 from tests.faults.proxies import TcpProxy, through
 from tests.faults.sabotage import ARMED
 from tests.faults.setup import Setup
@@ -48,11 +49,13 @@ class Bench:
         self.full = full
         self.num_items = setup.full_items or setup.items if full else setup.items
         self.log = folder / "submitted.jsonl"
-        self.engine_log = folder / "engine.jsonl"
+        self.engine_log = EngineLog(folder / "engine.jsonl")
         self.notes: list[str] = []
         """What the strike found worth telling."""
         self.complaints: list[str] = []
         """What the strike found wrong."""
+        self.found: dict[str, tuple[str, ...]] = {}
+        """Violations that the strike itself has to look for, as `Verdict.violations` has the others."""
         self._seed = seed
         self._exit = ExitStack()
         self._s3 = s3.model_copy(update={"bucket": f"faults-{secrets.token_hex(6)}"})
@@ -79,7 +82,8 @@ class Bench:
 
     def _put_up(self) -> None:
         setup = self.setup
-        state = setup.state(self.folder)
+        self.state = state = setup.state(self.folder)
+        self._exit.callback(_let_go, state)
         self.valkey = Valkey(state / "services")
         self.valkey.start()
         self._exit.callback(self.valkey.stop)
@@ -94,12 +98,14 @@ class Bench:
             self.settings = self.settings.model_copy(update={"s3": self.s3_proxy.settings})
         self.redis_proxies: dict[str, TcpProxy] = {}
         environment = {
-            "FAULTS_ENGINE_LOG": str(self.engine_log),
+            "FAULTS_ENGINE_LOG": str(self.engine_log.path),
             "FAULTS_ENGINE_SECONDS": str(setup.engine_seconds),
+            "FAULTS_CRASH_DIR": str(self.crash_dir),
+            "TMPDIR": str(state),
             **setup.environment,
         }
-        if setup.crash_points:
-            environment["FAULTS_CRASH_DIR"] = str(self._arm(setup.crash_points))
+        self.crash_dir.mkdir()
+        self.arm(setup.crash_points)
         answer = moody(self._seed)
         self.receiver = self._exit.enter_context(Receiver(self.settings.webhooks.keys[0], answer).serving())
         logs = state / "logs"
@@ -121,11 +127,10 @@ class Bench:
     def crash_dir(self) -> Path:
         return self.folder / "crash"
 
-    def _arm(self, points: tuple[str, ...]) -> Path:
-        self.crash_dir.mkdir()
+    def arm(self, points: Iterable[str]) -> None:
+        """Let whoever comes by these points crash there, once at each."""
         for point in points:
             (self.crash_dir / f"{point}{ARMED}").touch()
-        return self.crash_dir
 
     def _settings(self, state: Path) -> Settings:
         setup = self.setup
@@ -180,7 +185,9 @@ class Bench:
 
     def submit_collection(self, number: int) -> None:
         """Submit so many healthy items as one collection."""
-        healthy = items(self.folder / "media", self._seed + 1, tones=self.setup.tones)
+        media = self.folder / "collected"
+        media.mkdir()
+        healthy = items(media, self._seed + 1, tones=self.setup.tones)
         self.submitter.submit_collection("archive", islice(healthy, number))
 
     def open_jobs(self) -> set[str]:
@@ -201,7 +208,8 @@ class Bench:
         """The requests whose answers are in the bucket, as the engine knows them: of jobs and of single segments."""
         found = self.client.list_objects(self._s3.bucket, prefix="jobs/", recursive=True)
         parts = [str(item.object_name).split("/") for item in found]
-        whole = {f"infer.{job}" for _, job, *rest in parts if rest == ["result.json"]}
+        several = {job for _, job, *rest in parts if rest[0] == "plans"}
+        whole = {f"infer.{job}" for _, job, *rest in parts if rest == ["result.json"] and job not in several}
         return whole | {
             f"infer.{job}.{window}-{index}"
             for _, job, *rest in parts
@@ -249,9 +257,6 @@ class Bench:
         with self.redis() as client:
             return {bytes(key).decode() for key in client.scan_iter(f"faults:ledger:lease:{stage}.*", count=1000)}
 
-    def duplicate_seconds(self) -> float:
-        return duplicate_seconds(self.engine_log)
-
     def tries(self) -> dict[str, int]:
         """How often the most often tried part of each job was tried, by the results."""
         results = read_bucket(self.client, self._s3.bucket).results
@@ -259,6 +264,12 @@ class Bench:
 
     def verdict(self) -> Verdict:
         return check(self.client, self._s3.bucket, self.log, self.receiver.deliveries)
+
+
+def _let_go(state: Path) -> None:
+    """Unmount it, if it is a file system of its own."""
+    if state.is_mount():
+        subprocess.run(["umount", "--lazy", state], check=True)
 
 
 def _client(s3: S3) -> Minio:

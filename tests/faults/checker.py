@@ -1,14 +1,17 @@
 """The checker: from a versioned bucket and the submitter's log alone, whether the mill kept its promise.
 
 It shares no code with the mill: keys and documents are read here as the published layout describes them.
-I1 every accepted job ended, with all its outputs; I2 nothing was written twice; I3 the text is the one that its item
-must give; I5 nothing is left open; I6 no healthy item was quarantined, and no sick one was let through; I7 each end was
-told by webhook at least once, signed, and in the same words each time.
+I1 every accepted job and collection ended, with all its outputs; I2 nothing was written twice, and each planned segment
+has one answer; I3 the text of a result and of its transcript is, word for word, the one that its item must give; I5
+nothing is left open; I6 no healthy item was quarantined, and each sick one was, with a reason; I7 each end was told by
+webhook at least once, signed, and in the same words each time.
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,11 @@ from tests.webhook_receiver import Delivery
 ENDED = frozenset({"done", "partial", "failed", "cancelled"})
 #: Temporary objects, which may be written anew after they were deleted. Everything else of a job is written once.
 TEMPORARY = ("segments/", "whole.bin")
+#: What of a job is read: its result, what a reader gets of it, and what it was made from.
+READ = ("result.json", "transcript.txt", "plans/", "answers/")
+READERS = 8  # threads
+
+Place = tuple[int, int]  #: window, index of a segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +35,16 @@ class Accepted:
 
     job: str
     name: str
-    contains: tuple[str, ...]
+    text: str
     fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What was accepted."""
+
+    jobs: tuple[Accepted, ...]
+    collections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +53,13 @@ class Bucket:
 
     writes: Mapping[str, int]
     present: frozenset[str]
-    results: Mapping[str, Mapping[str, Any]]
-    """By job."""
+    documents: Mapping[str, Any]
+    """By key: what stands in those objects of jobs that are read. JSON, or the text of a transcript."""
+
+    @property
+    def results(self) -> dict[str, Mapping[str, Any]]:
+        """By job."""
+        return {key.split("/")[1]: document for key, document in self.documents.items() if key.endswith("/result.json")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +71,10 @@ class Verdict:
     partial: int
     quarantined: int
     lost: tuple[str, ...] = ()
+    """Jobs and collections."""
     doubled: tuple[str, ...] = ()
+    misanswered: tuple[str, ...] = ()
+    """Jobs that are done, of which a planned segment has no answer or more than one."""
     wrong: tuple[str, ...] = ()
     healthy_quarantined: tuple[str, ...] = ()
     sick_passed: tuple[str, ...] = ()
@@ -64,33 +88,23 @@ class Verdict:
     @property
     def violations(self) -> dict[str, tuple[str, ...]]:
         """By name, those that there are."""
-        names = (
-            "lost",
-            "doubled",
-            "wrong",
-            "healthy_quarantined",
-            "sick_passed",
-            "left_open",
-            "untold",
-            "told_otherwise",
-        )
-        found = {name: tuple(getattr(self, name)) for name in names}
-        return {name: what for name, what in found.items() if what}
+        lists = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+        return {name: found for name, found in lists.items() if isinstance(found, tuple) and found}
 
 
-def read_log(path: Path) -> list[Accepted]:
+def read_log(path: Path) -> Log:
     """What was accepted, each job once: the same bytes submitted twice are one job."""
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     jobs = {
-        entry["accepted"]: Accepted(entry["accepted"], entry["name"], tuple(entry["contains"]), entry["fate"])
+        entry["accepted"]: Accepted(entry["accepted"], entry["name"], entry["text"], entry["fate"])
         for entry in entries
         if "accepted" in entry
     }
-    return list(jobs.values())
+    return Log(tuple(jobs.values()), tuple(entry["collection"] for entry in entries if "collection" in entry))
 
 
 def read_bucket(client: Minio, name: str) -> Bucket:
-    """Every version of every key, then the results."""
+    """Every version of every key, then the documents."""
     writes: dict[str, int] = {}
     present: set[str] = set()
     for version in client.list_objects(name, recursive=True, include_version=True):
@@ -100,52 +114,64 @@ def read_bucket(client: Minio, name: str) -> Bucket:
         writes[key] = writes.get(key, 0) + 1
         if version.is_latest == "true":
             present.add(key)
-    results = {}
-    for key in sorted(present):
-        parts = key.split("/")
-        if parts[0] == "jobs" and parts[2:] == ["result.json"]:
-            response = client.get_object(name, key)
-            results[parts[1]] = json.loads(response.read())
-            response.close()
-            response.release_conn()
-    return Bucket(writes=writes, present=frozenset(present), results=results)
+
+    def document(key: str) -> Any:
+        response = client.get_object(name, key)
+        data = response.read()
+        response.close()
+        response.release_conn()
+        return json.loads(data) if key.endswith(".json") else data.decode()
+
+    wanted = sorted(key for key in _under("jobs/", present) if key.split("/", 2)[2].startswith(READ))
+    with ThreadPoolExecutor(READERS) as pool:
+        documents = dict(zip(wanted, pool.map(document, wanted), strict=True))
+    return Bucket(writes=writes, present=frozenset(present), documents=documents)
 
 
-def judge(accepted: Collection[Accepted], bucket: Bucket, deliveries: Sequence[Delivery] | None = None) -> Verdict:
+def judge(accepted: Log, bucket: Bucket, deliveries: Sequence[Delivery] | None = None) -> Verdict:
     """Hold what was promised against what is there. `deliveries` None: nobody was to be told."""
-    quarantine = {key.removeprefix("quarantine/").removesuffix(".json") for key in _under("quarantine/", bucket)}
-    healthy = [item for item in accepted if item.fate == "done"]
-    sick = [item for item in accepted if item.fate == "failed"]
-    statuses = {job: str(result.get("status")) for job, result in bucket.results.items()}
-    ours = [statuses.get(item.job) for item in accepted]
+    present = bucket.present
+    quarantine = {key.removeprefix("quarantine/").removesuffix(".json") for key in _under("quarantine/", present)}
+    healthy = [item for item in accepted.jobs if item.fate == "done"]
+    sick = [item for item in accepted.jobs if item.fate == "failed"]
+    results = bucket.results
+    statuses = {job: str(result.get("status")) for job, result in results.items()}
+    ours = [statuses.get(item.job) for item in accepted.jobs]
+    done = [item for item in healthy if statuses.get(item.job) == "done"]
     return Verdict(
-        submitted=len(accepted),
+        submitted=len(accepted.jobs),
         done=ours.count("done"),
         partial=ours.count("partial"),
-        quarantined=len(quarantine & {item.job for item in accepted}),
-        lost=tuple(item.job for item in accepted if not _has_ended(item.job, bucket)),
+        quarantined=len(quarantine & {item.job for item in accepted.jobs}),
+        lost=(
+            *(item.job for item in accepted.jobs if not _has_ended(item.job, results.get(item.job), present)),
+            *(name for name in accepted.collections if f"collections/{name}/ended.json" not in present),
+        ),
         doubled=tuple(sorted(key for key, number in bucket.writes.items() if number > 1 and _is_committed(key))),
-        wrong=tuple(item.job for item in healthy if statuses.get(item.job) == "done" and not _as_told(item, bucket)),
+        misanswered=tuple(sorted(_misanswered(bucket.documents, {item.job for item in done}))),
+        wrong=tuple(item.job for item in done if not _is_said(item, bucket.documents)),
         healthy_quarantined=tuple(
-            f"{item.job} ({bucket.results.get(item.job, {}).get('error')})"
+            f"{item.job} ({results.get(item.job, {}).get('error')})"
             for item in healthy
             if item.job in quarantine or statuses.get(item.job) in ENDED - {"done"}
         ),
-        sick_passed=tuple(item.job for item in sick if statuses.get(item.job) == "done"),
-        left_open=tuple(sorted([*_under("open/", bucket), *_under("open-collections/", bucket)])),
+        sick_passed=tuple(
+            item.job
+            for item in sick
+            if item.job in results and not (_is_failed(results[item.job]) and item.job in quarantine)
+        ),
+        left_open=tuple(sorted([*_under("open/", present), *_under("open-collections/", present)])),
         untold=() if deliveries is None else _untold(accepted, deliveries),
         told_otherwise=tuple(_told_otherwise(deliveries or (), statuses)),
         left_over=tuple(
-            sorted(
-                key for key in _under("jobs/", bucket) if not _is_committed(key) and key.split("/")[1] in bucket.results
-            )
+            sorted(key for key in _under("jobs/", present) if not _is_committed(key) and key.split("/")[1] in results)
         ),
     )
 
 
-def _untold(accepted: Collection[Accepted], deliveries: Sequence[Delivery]) -> tuple[str, ...]:
+def _untold(accepted: Log, deliveries: Sequence[Delivery]) -> tuple[str, ...]:
     told = {delivery.subject for delivery in deliveries if delivery.is_taken}
-    return tuple(item.job for item in accepted if item.job not in told)
+    return tuple(one for one in (*(item.job for item in accepted.jobs), *accepted.collections) if one not in told)
 
 
 def _told_otherwise(deliveries: Sequence[Delivery], statuses: Mapping[str, str]) -> Iterable[str]:
@@ -158,8 +184,8 @@ def _told_otherwise(deliveries: Sequence[Delivery], statuses: Mapping[str, str])
             yield delivery.id
 
 
-def _under(prefix: str, bucket: Bucket) -> Iterable[str]:
-    return (key for key in bucket.present if key.startswith(prefix))
+def _under(prefix: str, present: Collection[str]) -> Iterable[str]:
+    return (key for key in present if key.startswith(prefix))
 
 
 def _is_committed(key: str) -> bool:
@@ -170,17 +196,49 @@ def _is_committed(key: str) -> bool:
     return top == "jobs" and not rest[-1].startswith(TEMPORARY)
 
 
-def _has_ended(job: str, bucket: Bucket) -> bool:
+def _has_ended(job: str, result: Mapping[str, Any] | None, present: Collection[str]) -> bool:
     """A result of a known status, and every output that it names."""
-    result = bucket.results.get(job)
     if result is None or result.get("status") not in ENDED or result.get("job") != job:
         return False
-    return all(key in bucket.present for key in result.get("outputs", {}).values())
+    return all(key in present for key in result.get("outputs", {}).values())
 
 
-def _as_told(item: Accepted, bucket: Bucket) -> bool:
-    text = str(bucket.results[item.job].get("text", ""))
-    return all(text.count(words) == 1 for words in item.contains)
+def _is_failed(result: Mapping[str, Any]) -> bool:
+    return result.get("status") == "failed" and bool(result.get("error"))
+
+
+def _is_said(item: Accepted, documents: Mapping[str, Any]) -> bool:
+    """Whether a result and its transcript say what they must, however their lines are broken."""
+    said = (
+        documents[f"jobs/{item.job}/result.json"].get("text"),
+        documents.get(f"jobs/{item.job}/transcript.txt", item.text),
+    )
+    return all(str(text).split() == item.text.split() for text in said)
+
+
+def _misanswered(documents: Mapping[str, Any], jobs: Collection[str]) -> set[str]:
+    """Of these jobs, those of which some planned segment has not exactly one answer."""
+    planned: set[tuple[str, Place]] = set()
+    answered: Counter[tuple[str, Place]] = Counter()
+    for key, document in documents.items():
+        _, job, folder, *name = key.split("/")
+        if job not in jobs or not name:
+            continue
+        window, *numbers = (int(part) for part in name[0].removesuffix(".json").split("-"))
+        if folder == "plans":
+            planned |= {(job, (window, index)) for index in range(len(document.get("segments", ())))}
+        else:
+            answered.update((job, (window, index)) for index in _indices(numbers, document))
+    once = {one for one, number in answered.items() if number == 1}
+    return {job for job, _ in planned ^ once | {one for one, number in answered.items() if number > 1}}
+
+
+def _indices(numbers: Sequence[int], document: Mapping[str, Any]) -> list[int]:
+    """Which segments an object of answers answers: that of one, or of several those that it does not leave out."""
+    if len(numbers) == 1:
+        return [numbers[0]]
+    first = numbers[0]
+    return [first + place for place, answer in enumerate(document["answers"]) if answer is not None]
 
 
 def check(client: Minio, bucket: str, log: Path, deliveries: Sequence[Delivery]) -> Verdict:

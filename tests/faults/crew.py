@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class Member:
     settings: Settings
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
+    exits: list[int] = field(default_factory=list)
+    """How it ended, each time that it was started anew: an exit status, or a signal's number below zero."""
 
 
 class Crew:
@@ -49,11 +50,13 @@ class Crew:
             self._members[name] = Member(name, role, settings, environment or {})
             self._spawn(self._members[name])
 
-    def dismiss(self, name: str) -> None:
-        """SIGKILL a member for good."""
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """SIGKILL everybody, and start nobody anew until this ends."""
         with self._lock:
-            member = self._members.pop(name)
-        _kill(member)
+            for member in self._members.values():
+                _kill(member)
+            yield
 
     def kill(self, name: str) -> None:
         """SIGKILL a worker and all its children, as an out-of-memory killer or a power cut would."""
@@ -79,8 +82,9 @@ class Crew:
         if process is not None:
             process.terminate()
 
-    def starts(self, name: str) -> int:
-        return self._members[name].starts
+    def exits(self, name: str) -> list[int]:
+        """How a member ended, each time that it was started anew."""
+        return list(self._members[name].exits)
 
     def names(self, *roles: str) -> list[str]:
         with self._lock:
@@ -105,6 +109,10 @@ class Crew:
         for member in self._members.values():
             _kill(member)
 
+    def log(self, name: str) -> str:
+        """All that a member has said."""
+        return (self.log_dir / f"{name}.log").read_text(errors="replace")
+
     def logs(self, characters: int = 3000) -> str:
         parts = [f"== {log.name}\n{log.read_text(errors='replace')[-characters:]}" for log in self._log_files()]
         return "\n".join(parts)
@@ -126,7 +134,9 @@ class Crew:
         while not self._ending.wait(LOOK_SECONDS):
             with self._lock:
                 for member in self._members.values():
-                    if member.process is not None and member.process.poll() is not None:
+                    status = None if member.process is None else member.process.poll()
+                    if status is not None:
+                        member.exits.append(status)
                         self._spawn(member)
 
     def _spawn(self, member: Member) -> None:
@@ -141,7 +151,6 @@ class Crew:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        member.starts += 1
 
 
 def _kill(member: Member) -> None:

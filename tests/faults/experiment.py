@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from tests.faults.table import Row
 
 Strike = Callable[[Bench], None]
 MOST_NAMED = 3  # of the jobs or keys in a complaint
+#: I4, MB: what Redis and the largest process of the crew may take, whatever breaks and however much waits.
+REDIS_MB, RSS_MB = 100, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Control:
     name: str
     setup: Setup
     finds: str
-    """A name of `Verdict.violations`."""
+    """A name of `Verdict.violations` or `Bench.found`."""
     strike: Strike | None = None
     """None: that of the experiment."""
 
@@ -38,6 +40,8 @@ class Experiment:
     setup: Setup
     recover_seconds: float | None = None
     """More than this is wrong."""
+    submits: bool = True
+    """Whether anything is submitted: then a store or queue that refuses all of it proves nothing."""
     controls: tuple[Control, ...] = ()
     lacks: Callable[[], str | None] = lambda: None
     """Why this machine cannot run it, and how to get what it needs."""
@@ -53,27 +57,28 @@ def run(experiment: Experiment, s3: S3, *, seed: int, full: bool, controls: bool
         return
     yield _ran(experiment, s3, seed, full)
     for control in experiment.controls if controls else ():
-        yield _controlled(experiment, control, s3, seed, full)
+        yield _controlled(experiment, control, s3, seed)
 
 
 def _ran(experiment: Experiment, s3: S3, seed: int, full: bool) -> Row:
     with _folder() as folder, Bench(experiment.setup, s3, folder, seed=seed, full=full) as bench:
         seconds = _course(bench, experiment.strike)
         verdict = bench.verdict()
-        complaints = [*bench.complaints, *_told(verdict)]
-        if experiment.recover_seconds is not None and seconds > experiment.recover_seconds:
-            complaints.append(f"took {seconds:.0f} s to recover, not {experiment.recover_seconds:.0f}")
+        complaints = [*bench.complaints, *_told(_violations(bench, verdict)), *_exceeded(experiment, bench, seconds)]
+        if experiment.submits and not verdict.submitted:
+            complaints.append("nothing was accepted")
         if complaints:
             print(bench.crew.logs(), flush=True)
         return _row(experiment, experiment.name, bench, verdict, seconds, tuple(complaints))
 
 
-def _controlled(experiment: Experiment, control: Control, s3: S3, seed: int, full: bool) -> Row:
-    with _folder() as folder, Bench(control.setup, s3, folder, seed=seed, full=full) as bench:
+def _controlled(experiment: Experiment, control: Control, s3: S3, seed: int) -> Row:
+    """Of small scale, always: it need only be as large as it takes to do harm."""
+    with _folder() as folder, Bench(control.setup, s3, folder, seed=seed, full=False) as bench:
         seconds = _course(bench, control.strike or experiment.strike)
         verdict = bench.verdict()
-        is_found = control.finds in verdict.violations
-        complaints = () if is_found else (f"found {', '.join(verdict.violations) or 'nothing'}",)
+        found = _violations(bench, verdict)
+        complaints = () if control.finds in found else (f"found {', '.join(found) or 'nothing'}",)
         name = f"{experiment.name}, {control.name}"
         return _row(experiment, name, bench, verdict, seconds, complaints, must_find=control.finds)
 
@@ -90,11 +95,25 @@ def _course(bench: Bench, strike: Strike) -> float:
     return time.monotonic() - healed
 
 
-def _told(verdict: Verdict) -> list[str]:
+def _violations(bench: Bench, verdict: Verdict) -> dict[str, tuple[str, ...]]:
+    return verdict.violations | {name: found for name, found in bench.found.items() if found}
+
+
+def _told(violations: Mapping[str, tuple[str, ...]]) -> list[str]:
     return [
         f"{len(found)} {name}: {', '.join(found[:MOST_NAMED])}{', ...' if len(found) > MOST_NAMED else ''}"
-        for name, found in verdict.violations.items()
+        for name, found in violations.items()
     ]
+
+
+def _exceeded(experiment: Experiment, bench: Bench, seconds: float) -> Iterator[str]:
+    """What was larger or slower than it may be."""
+    if experiment.recover_seconds is not None and seconds > experiment.recover_seconds:
+        yield f"took {seconds:.0f} s to recover, not {experiment.recover_seconds:.0f}"
+    if bench.meter.redis_mb > REDIS_MB:
+        yield f"Redis took {bench.meter.redis_mb:.0f} MB, not {REDIS_MB}"
+    if bench.meter.rss_mb > RSS_MB:
+        yield f"a process took {bench.meter.rss_mb:.0f} MB, not {RSS_MB}"
 
 
 def _row(
@@ -116,7 +135,7 @@ def _row(
         quarantined=verdict.quarantined,
         lost=len(verdict.lost),
         doubled=len(verdict.doubled),
-        duplicate_seconds=bench.duplicate_seconds(),
+        duplicate_seconds=bench.engine_log.duplicate_seconds(),
         redis_mb=bench.meter.redis_mb,
         rss_mb=bench.meter.rss_mb,
         recover_seconds=seconds,

@@ -1,4 +1,4 @@
-"""What is submitted: small texts and tones, each unlike any other, with what their results must hold.
+"""What is submitted: small texts and tones, each unlike any other, with the text that their results must be.
 
 The expectation is made from the item's own bytes, here, and never from anything that the mill says.
 """
@@ -29,8 +29,8 @@ class Item:
 
     path: Path
     task: str
-    contains: tuple[str, ...]
-    """Strings that the text of its result must hold."""
+    text: str
+    """What its result must say, word for word; nothing of what must fail."""
     fate: Fate = "done"
 
     @property
@@ -59,7 +59,7 @@ def text(path: Path, chance: random.Random, num_lines: int, order: str = "", *, 
     marks = [f"m{chance.randrange(10**12):012d}" for _ in range(num_lines)]
     lines = [f"{' '.join(chance.choices(WORDS, k=10))} {mark}." for mark in marks]
     path.write_text("\n".join([*lines, order]) + "\n")
-    return Item(path, task, tuple(marks), fate)
+    return Item(path, task, " ".join(f"{mark}." for mark in marks), fate)
 
 
 def tone(path: Path, hz: float, chance: random.Random, seconds: float = 0.4, *, fate: Fate = "done") -> Item:
@@ -70,11 +70,17 @@ def tone(path: Path, hz: float, chance: random.Random, seconds: float = 0.4, *, 
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes(samples.tobytes())
+    return Item(path, "transcribe", _heard(samples), fate)
+
+
+def _heard(samples: np.ndarray) -> str:
+    """What an engine that echoes says of so many samples of 16 bits."""
     digest = hashlib.sha256(samples.tobytes()).hexdigest()[:8]
-    return Item(path, "transcribe", (f"digest {digest}",), fate)
+    level = np.sqrt(np.mean(np.square(samples / 32768)))
+    return f"{len(samples) / RATE:.2f} seconds of sound at level {level:.3f}, digest {digest}."
 
 
 def bytes_of(path: Path, data: bytes, task: str = "transcribe") -> Item:
     """A file that is no media: its job must fail, and tell why."""
     path.write_bytes(data)
-    return Item(path, task, (), "failed")
+    return Item(path, task, "", "failed")

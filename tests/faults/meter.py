@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import redis
@@ -42,14 +43,31 @@ class Meter:
                     self.rss_mb = max(self.rss_mb, process.memory_info().rss / MEGABYTE)
 
 
-def duplicate_seconds(engine_log: Path) -> float:
-    """Seconds that the engine spent on requests it had answered before."""
-    if not engine_log.exists():
-        return 0.0
-    entries = [json.loads(line) for line in engine_log.read_text().splitlines()]
-    seen: Counter[str] = Counter()
-    seconds = 0.0
-    for entry in entries:
-        seconds += entry["seconds"] if seen[entry["id"]] else 0.0
-        seen[entry["id"]] += 1
-    return seconds
+class EngineLog:
+    """What the engine wrote down: each request when it began with it, and when it had done with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def entries(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+    def begun(self, since: int = 0) -> Counter[str]:
+        """How often each request was begun, from the entry of that number on."""
+        return Counter(entry["began"] for entry in self.entries()[since:] if "began" in entry)
+
+    def latest_clock(self) -> float:
+        """The furthest that a clock was when the engine began with something."""
+        return max((float(entry["at"]) for entry in self.entries() if "at" in entry), default=0.0)
+
+    def duplicate_seconds(self) -> float:
+        """Seconds that the engine spent on requests it had answered before."""
+        ended = [entry for entry in self.entries() if "ended" in entry]
+        seen: set[str] = set()
+        seconds = 0.0
+        for entry in ended:
+            seconds += entry["seconds"] if entry["ended"] in seen else 0.0
+            seen.add(entry["ended"])
+        return seconds

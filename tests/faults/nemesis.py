@@ -1,22 +1,34 @@
 """The nemesis: random faults from a seed, one after the other, under bad weather that lasts through several of them."""
 
 import os
+import random
 import shutil
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from pipeline.broker import STAGES
 from tests.faults.bench import Bench
 from tests.faults.experiment import Experiment
-from tests.faults.experiments.queue import TAKEN_BYTES, data_dir
-from tests.faults.experiments.workers import PATIENT
+from tests.faults.experiments.delivery import lacks_faketime, start_jumping
+from tests.faults.experiments.disk import fill_for, lacks_mount, small_disk
+from tests.faults.experiments.engine import culprits
+from tests.faults.experiments.poison import corpus
+from tests.faults.experiments.queue import TAKEN_BYTES, data_dir, fail_over
+from tests.faults.experiments.workers import PATIENT, POINTS, without_steward
+from tests.faults.load import Item
 from tests.faults.setup import Setup
 
 ITEMS_PER_SECOND = 2.0
 FAULTS_PER_WEATHER = 4
 ROLES = ("prepare", "infer", "steward")
+CONTROL_SECONDS = 60
+DISK_BYTES = 400_000_000
+SLEEPERS = frozenset({"!endless", "!deaf"})
 
 
 def kill_child(bench: Bench) -> None:
@@ -108,6 +120,31 @@ def store_away(bench: Bench) -> None:
     bench.s3_proxy.down = False
 
 
+def crash_somewhere(bench: Bench) -> None:
+    bench.arm([bench.chance.choice(POINTS)])
+
+
+def lose_everything(bench: Bench) -> None:
+    with bench.crew.down():
+        forget_redis(bench)
+
+
+def fail_over_for_a_while(bench: Bench) -> None:
+    fail_over(bench, lambda: time.sleep(bench.chance.uniform(2, 6)))
+
+
+def jump_clock(bench: Bench) -> None:
+    clock = bench.folder / "clock"
+    clock.write_text(bench.chance.choice(("+7200", "-3600")))
+    time.sleep(bench.chance.uniform(4, 8))
+    clock.write_text("+0")
+
+
+def fill_disk(bench: Bench) -> None:
+    fill_for(bench, bench.chance.uniform(2, 8))
+
+
+#: Those of every machine.
 FAULTS: tuple[Callable[[Bench], None], ...] = (
     kill_child,
     kill_worker,
@@ -123,6 +160,14 @@ FAULTS: tuple[Callable[[Bench], None], ...] = (
     go_dead,
     copy_messages,
     store_away,
+    crash_somewhere,
+    lose_everything,
+    fail_over_for_a_while,
+)
+#: Those that a machine may lack something for.
+FURTHER: tuple[tuple[Callable[[Bench], None], Callable[[], str | None]], ...] = (
+    (jump_clock, lacks_faketime),
+    (fill_disk, lacks_mount),
 )
 
 
@@ -145,12 +190,17 @@ def change_weather(bench: Bench) -> None:
 
 def strike_for(seconds: float) -> Callable[[Bench], None]:
     def strike(bench: Bench) -> None:
+        faults = [*FAULTS, *(fault for fault, lacks in FURTHER if lacks() is None)]
+        bench.notes += [lack for _, lacks in FURTHER if (lack := lacks()) is not None]
+        if jump_clock in faults:
+            start_jumping(bench)
+        bench.submit_collection(round(seconds / 4))
         counts: Counter[str] = Counter()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if counts.total() % FAULTS_PER_WEATHER == 0:
                 change_weather(bench)
-            fault = bench.chance.choice(FAULTS)
+            fault = bench.chance.choice(faults)
             counts[fault.__name__] += 1
             fault(bench)
             time.sleep(bench.chance.uniform(0.5, 4))
@@ -160,18 +210,30 @@ def strike_for(seconds: float) -> Callable[[Bench], None]:
     return strike
 
 
+def sick(folder: Path, chance: random.Random) -> list[Item]:
+    """Poisoned media and orders to the engine; without what only a short time limit ends, which bad weather needs."""
+    return [item for item in (*corpus(folder, chance), *culprits(folder, chance)) if item.path.stem not in SLEEPERS]
+
+
 def soak(seconds: float) -> Experiment:
+    setup = Setup(
+        items=round(seconds * ITEMS_PER_SECOND),
+        per_second=ITEMS_PER_SECOND,
+        sick=sick,
+        crew={"prepare": "prepare", "infer": "infer", "second": "infer", "steward": "steward", "deputy": "steward"},
+        redis_proxy=True,
+        s3_proxy=True,
+        stall_seconds=15,
+        max_attempts=PATIENT,
+        quiet_seconds=300,
+        state=partial(small_disk, num_bytes=DISK_BYTES) if lacks_mount() is None else Setup.state,
+    )
+    short = min(seconds, CONTROL_SECONDS)
+    control = replace(without_steward(setup, 30), strike=strike_for(short))
     return Experiment(
         number=21,
         name=f"soak of {seconds:.0f} s, faults at random",
         strike=strike_for(seconds),
-        setup=Setup(
-            items=round(seconds * ITEMS_PER_SECOND),
-            per_second=ITEMS_PER_SECOND,
-            redis_proxy=True,
-            s3_proxy=True,
-            stall_seconds=30,
-            max_attempts=PATIENT,
-            quiet_seconds=300,
-        ),
+        setup=setup,
+        controls=(replace(control, setup=replace(control.setup, items=round(short * ITEMS_PER_SECOND))),),
     )

@@ -6,6 +6,7 @@ FAULTS_VISIBILITY, FAULTS_LIMITS: seconds after which the queue gives a message 
 """
 
 import os
+import re
 import signal
 import sys
 import time
@@ -16,17 +17,19 @@ from typing import Any
 
 from kombu.transport.redis import QoS
 
-from pipeline import broker, fleet, redis_ledger, store
+from pipeline import broker, fleet, producer, redis_ledger, store
 from pipeline.errors import ResourceError
 from pipeline.job import Job, Windows, Work
 from pipeline.settings import Settings
-from pipeline.stages import Ports, attempt
+from pipeline.stages import Ports, attempt, completion
 from pipeline.stages.source import MediaSource
+from pipeline.stewarding.admitting import Admitter
 from pipeline.webhooks.debts import Debt, Debts
 
 ARMED, FIRED = ".armed", ".fired"
 CRASHED = 137
 SLOW_SECONDS = 8
+JOB = re.compile("j[a-z2-7]{24}")
 
 
 def arrange() -> None:
@@ -109,6 +112,8 @@ def subject(argument: Any) -> str:
     if isinstance(argument, list | tuple):
         return subject(argument[0]) if argument else "nothing"
     top, *rest = str(argument).split("/")
+    if not rest and JOB.fullmatch(top):
+        return "job"
     return rest[1].split(".")[0] if top == "jobs" and len(rest) > 1 else top
 
 
@@ -199,6 +204,17 @@ def _without_debts() -> None:
     Debts.read = forgetful  # type: ignore[method-assign]
 
 
+def _without_office() -> None:
+    """Every steward takes itself for the one that leads."""
+    redis_ledger.RedisLedger.lead = lambda self, office, who, seconds: True  # type: ignore[method-assign]
+
+
+def _without_memory() -> None:
+    """A steward that starts does not look what has ended, or what there is of a job."""
+    Admitter._ended_before = lambda self, job, followed, line: None  # type: ignore[method-assign]
+    producer.survey = lambda store, job: completion.Survey(job=job)
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "counting": _without_counting,
     "leases": _without_leases,
@@ -206,4 +222,6 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "deadlines": _without_deadlines,
     "self-test": _without_self_test,
     "debts": _without_debts,
+    "office": _without_office,
+    "memory": _without_memory,
 }

@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.collecting.record import Collection, Line
-from pipeline.collecting.shards import Writer
 from pipeline.errors import ReelmillError
 from pipeline.identity import NORMAL
 from pipeline.objects import ObjectStore
+from pipeline.planning.look import Asked
 from pipeline.producer import Producer
+from pipeline.submitting.intake import Intake, Refused
 from tests.faults.load import Item
 
 
@@ -42,20 +43,27 @@ class Submitter:
     def submit_collection(self, name: str, items: Iterable[Item]) -> None:
         """Submit items as one collection; its jobs are accepted when its last shard is stored."""
         collection = Collection(
-            id=name, name=name, engine=self._engine, submitted_at=datetime.now(UTC), webhook=self._asked.webhook
+            id=name,
+            name=name,
+            engine=self._engine,
+            submitted_at=datetime.now(UTC),
+            webhook=self._asked.webhook,
+            webhook_each=True,
         )
-        writer = Writer(self._store, collection)
-        lines: list[tuple[Item, str]] = []
-        for item in items:
-            media, is_new = self._producer.upload(item.path, item.path.name, collection.tenant)
-            line = Line(media=media, task=item.task, options=item.options, is_new=is_new)
-            writer.add(line)
-            lines.append((item, line.job(collection).id))
-        writer.close()
+        by_name = {item.path.name: item for item in items}
+        jobs: list[tuple[Item, str]] = []
+
+        def told(line: Line | Refused) -> None:
+            assert isinstance(line, Line), line
+            jobs.append((by_name[line.media.name], line.job(collection).id))
+
+        asked = (Asked(item.path.name, item.task, item.options, item.path) for item in by_name.values())
+        Intake(self._store, self._producer.upload, collection).accept(asked, told)
         with self._log.open("a") as log:
-            for item, job in lines:
+            log.write(json.dumps({"collection": name}) + "\n")
+            for item, job in jobs:
                 log.write(json.dumps(_accepted(item, job)) + "\n")
-        self.num_accepted += len(lines)
+        self.num_accepted += len(jobs)
 
     def _entry(self, item: Item) -> dict[str, object]:
         try:
@@ -68,7 +76,7 @@ class Submitter:
 
 
 def _accepted(item: Item, job: str) -> dict[str, object]:
-    return {"accepted": job, "name": item.path.name, "contains": item.contains, "fate": item.fate}
+    return {"accepted": job, "name": item.path.name, "text": item.text, "fate": item.fate}
 
 
 class Stream:

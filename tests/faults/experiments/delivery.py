@@ -14,7 +14,7 @@ from pipeline.job import Stage
 from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.workers import TWO
-from tests.faults.setup import Setup
+from tests.faults.setup import UNCONDITIONAL, Setup
 
 WAITING = 8  # segments on the queue, at least, when messages are doubled
 PAUSE_SECONDS = 0.5  # in which they are worked on, until the next ones are doubled
@@ -70,8 +70,9 @@ def double_all(bench: Bench) -> int:
 
 def expect_doubled_work(bench: Bench) -> None:
     multiply(bench)
-    bench.wait_for(lambda: bench.duplicate_seconds() > 0 or not bench.open_jobs(), 60, "some work is done twice")
-    if not bench.duplicate_seconds():
+    twice = bench.engine_log.duplicate_seconds
+    bench.wait_for(lambda: twice() > 0 or not bench.open_jobs(), 60, "some work is done twice")
+    if not twice():
         bench.complaints.append("no work was done twice")
 
 
@@ -89,7 +90,26 @@ def lacks_faketime() -> str | None:
 
 
 def jump(bench: Bench) -> None:
-    """14: the wall clock of one infer worker jumps two hours ahead, and back; its monotonic clock does not."""
+    """14: the wall clock of one infer worker jumps two hours ahead and an hour behind; its monotonic one not."""
+    clock = start_jumping(bench)
+    bench.wait_for(lambda: " ready." in bench.crew.log("jumping"), 60, "it is ready")
+    for _ in range(bench.times(1, 2)):
+        clock.write_text(f"+{JUMP_SECONDS}")
+        time.sleep(bench.times(4, 15))
+        bench.wait_for(
+            lambda: bench.engine_log.latest_clock() > time.time() + JUMP_SECONDS / 2,
+            60,
+            "it works ahead of time",
+        )
+        clock.write_text(f"-{JUMP_SECONDS // 2}")
+        time.sleep(bench.times(4, 10))
+        clock.write_text("+0")
+        time.sleep(bench.times(2, 4))
+    bench.notes.append("+2 h and -1 h by libfaketime")
+
+
+def start_jumping(bench: Bench) -> Path:
+    """Start one more infer worker. The file that says how many seconds its clock is ahead."""
     library = faketime()
     assert library is not None
     clock = bench.folder / "clock"
@@ -105,13 +125,7 @@ def jump(bench: Bench) -> None:
             "FAKETIME_CACHE_DURATION": "1",
         },
     )
-    time.sleep(bench.times(8, 10))
-    for _ in range(bench.times(1, 2)):
-        clock.write_text(f"+{JUMP_SECONDS}")
-        time.sleep(bench.times(8, 15))
-        clock.write_text("+0")
-        time.sleep(bench.times(2, 8))
-    bench.notes.append("+2 h by libfaketime")
+    return clock
 
 
 #: With so short a time a message is given out again while it is worked on.
@@ -127,6 +141,8 @@ DOUBLED = Setup(
     environment=EAGER,
 )
 
+CLOCKS = Setup(items=120, full_items=300, per_second=4, engine_seconds=0.6, stall_seconds=60)
+
 EXPERIMENTS = (
     Experiment(
         number=12,
@@ -139,7 +155,6 @@ EXPERIMENTS = (
                 name="store without conditions",
                 setup=replace(
                     DOUBLED,
-                    full_items=50,
                     s3_proxy=True,
                     conditions=False,
                     environment=EAGER | {"FAULTS_WITHOUT": "leases,self-test"},
@@ -153,7 +168,14 @@ EXPERIMENTS = (
         number=14,
         name="clock of a worker jumps",
         strike=jump,
-        setup=Setup(items=100, full_items=300, per_second=6, engine_seconds=0.6, stall_seconds=60),
+        setup=CLOCKS,
         lacks=lacks_faketime,
+        controls=(
+            Control(
+                name="no leases, store without conditions",
+                setup=replace(CLOCKS, **UNCONDITIONAL | {"environment": {"FAULTS_WITHOUT": "leases,self-test"}}),
+                finds="doubled",
+            ),
+        ),
     ),
 )

@@ -3,21 +3,23 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.bench import Bench
 from tests.faults.experiment import Experiment
+from tests.faults.experiments.workers import without_steward
 from tests.faults.setup import Setup
 
 DISK_BYTES = 48_000_000
+#: What a log says of a disk that is full: its own, or that of Redis.
+REFUSALS = ("No space left on device", "MISCONF", "the disk is full")
 
 
-def small_disk(folder: Path) -> Path:
+def small_disk(folder: Path, num_bytes: int = DISK_BYTES) -> Path:
     """A file system of its own, of a few megabytes."""
     place = folder / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "reelmill-faults", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "reelmill-faults", place], check=True)
     return place
 
 
@@ -25,30 +27,40 @@ def lacks_mount() -> str | None:
     return None if os.geteuid() == 0 else "a small file system can be mounted by root only: sudo make faults"
 
 
-def fill(place: Callable[[Path], Path]) -> Callable[[Bench], None]:
-    def strike(bench: Bench) -> None:
-        """17: no byte is left on the disk for a while."""
-        filler = place(bench.folder) / "filler"
-        seconds = bench.times(10, 40)
-        deadline = time.monotonic() + seconds
-        with filler.open("ab", buffering=0) as file:
-            while time.monotonic() < deadline:  # what is removed meanwhile is filled, too
-                try:
-                    file.write(bytes(4096))
-                except OSError:
-                    time.sleep(0.02)
-        filler.unlink()
-        bench.notes.append(f"{seconds} s without a free byte for cache, temporary files, logs and Redis")
+def fill(bench: Bench) -> None:
+    """17: no byte is left on the disk for a while; that is nobody's death."""
+    seconds = bench.times(10, 40)
+    fill_for(bench, seconds)
+    told = bench.crew.logs(10**6)
+    if not any(words in told for words in REFUSALS):
+        bench.complaints.append("nobody met the full disk")
+    dead = [name for name in bench.crew.names() if bench.crew.exits(name)]
+    if dead:
+        bench.complaints.append(f"{', '.join(dead)} died of it")
+    bench.notes.append(f"{seconds} s without a free byte for cache, temporary files, logs and Redis")
 
-    return strike
 
+def fill_for(bench: Bench, seconds: float) -> None:
+    filler = bench.state / "filler"
+    deadline = time.monotonic() + seconds
+    with filler.open("ab", buffering=0) as file:
+        while time.monotonic() < deadline:  # what is removed meanwhile is filled, too
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                time.sleep(0.02)
+    filler.unlink()
+
+
+FULL = Setup(items=60, full_items=150, per_second=6, state=small_disk)
 
 EXPERIMENTS = (
     Experiment(
         number=17,
         name="disk full",
-        strike=fill(lambda folder: folder / "small"),
-        setup=Setup(items=60, full_items=150, per_second=6, state=small_disk),
+        strike=fill,
+        setup=FULL,
         lacks=lacks_mount,
+        controls=(without_steward(FULL, 60),),
     ),
 )

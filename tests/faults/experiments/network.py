@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
-from tests.faults.experiments.workers import WITHOUT_STEWARD
-from tests.faults.setup import Setup
+from tests.faults.experiments.workers import without_steward
+from tests.faults.setup import UNCONDITIONAL, Setup
 
 WORKERS = ("prepare", "infer")
 
@@ -48,6 +48,7 @@ def kill_clients(bench: Bench) -> None:
 
 
 PROXIED = Setup(items=60, full_items=200, per_second=6, redis_proxy=True)
+STORM = Setup(items=60, full_items=160, engine_seconds=2.5, stall_seconds=60, tones=False)
 
 EXPERIMENTS = (
     Experiment(
@@ -55,14 +56,8 @@ EXPERIMENTS = (
         name="replies of Redis lost",
         strike=lose_replies,
         setup=PROXIED,
-        recover_seconds=90,
-        controls=(
-            Control(
-                name="no steward",
-                setup=replace(PROXIED, full_items=60, crew=WITHOUT_STEWARD, quiet_seconds=20),
-                finds="lost",
-            ),
-        ),
+        recover_seconds=60,
+        controls=(without_steward(PROXIED, 25),),
         quick=True,
     ),
     Experiment(
@@ -74,7 +69,7 @@ EXPERIMENTS = (
         controls=(
             Control(
                 name="no socket timeouts",
-                setup=replace(PROXIED, full_items=60, environment={"FAULTS_WITHOUT": "deadlines"}, quiet_seconds=45),
+                setup=replace(PROXIED, environment={"FAULTS_WITHOUT": "deadlines"}, quiet_seconds=120),
                 finds="lost",
             ),
         ),
@@ -83,6 +78,13 @@ EXPERIMENTS = (
         number=11,
         name="CLIENT KILL storm",
         strike=kill_clients,
-        setup=Setup(items=60, full_items=160, engine_seconds=2.5, stall_seconds=60, tones=False),
+        setup=STORM,
+        controls=(
+            Control(
+                name="no leases, store without conditions",
+                setup=replace(STORM, **UNCONDITIONAL | {"environment": {"FAULTS_WITHOUT": "leases,self-test"}}),
+                finds="doubled",
+            ),
+        ),
     ),
 )

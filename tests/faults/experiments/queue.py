@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import redis
 from pipeline.services import Valkey
 from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
-from tests.faults.experiments.workers import WITHOUT_STEWARD
+from tests.faults.experiments.workers import without_steward
 from tests.faults.setup import Setup
 
 #: Of what Redis has in use, so much is taken away: it refuses every write until enough of it is gone.
@@ -46,25 +47,31 @@ def kill_and_forget(bench: Bench) -> None:
 
 
 def data_dir(bench: Bench) -> Path:
-    return bench.setup.state(bench.folder) / "services" / bench.valkey.name
+    return bench.state / "services" / bench.valkey.name
 
 
 def flush(bench: Bench) -> None:
     """7: FLUSHALL on the live server."""
+    forgotten = 0
     for _ in range(bench.times(2, 6)):
         with bench.redis() as client:
+            forgotten += client.dbsize()
             client.flushall()
         time.sleep(bench.chance.uniform(0.5, 3))
+    bench.notes.append(f"{forgotten} keys forgotten")
 
 
 def stop_server(bench: Bench) -> None:
-    """8: SIGSTOP for longer than any socket timeout, then CONT."""
+    """8: SIGSTOP for longer than any socket timeout, then CONT; jobs wait for it."""
     assert bench.valkey.pid is not None
     seconds = bench.times(14, 60)
     os.kill(bench.valkey.pid, signal.SIGSTOP)
     time.sleep(seconds)
+    waiting = len(bench.open_jobs())
     os.kill(bench.valkey.pid, signal.SIGCONT)
-    bench.notes.append(f"{seconds} s")
+    if not waiting:
+        bench.complaints.append("nothing waited for it")
+    bench.notes.append(f"{seconds} s, at the end of which {waiting} jobs waited")
 
 
 def fill_memory(bench: Bench) -> None:
@@ -79,30 +86,39 @@ def fill_memory(bench: Bench) -> None:
     bench.notes.append(f"{errors} commands refused for want of memory")
 
 
-def fail_over(bench: Bench) -> None:
+def fail_over_and_end(bench: Bench) -> None:
     """10: the primary is cut off from its replica, goes on for a while, and then loses all clients to it.
 
     Some clients are moved before the others, so that for a moment both are written to. The address that clients know
     is a proxy's, as a service address or HAProxy behind Sentinel would be.
     """
-    replica = Valkey(bench.folder / "replica")
+    fail_over(
+        bench, lambda: bench.wait_for(lambda: not bench.open_jobs(), bench.setup.quiet_seconds, "all ended on it")
+    )
+
+
+def fail_over(bench: Bench, until: Callable[[], object]) -> None:
+    """All clients go to a replica that missed the last writes, for so long; then back to the primary as it was."""
+    replica = Valkey(bench.folder / f"replica-{bench.chance.randrange(10**6)}")
     replica.start()
     try:
         host, port = bench.address(bench.valkey)
         password = urlsplit(bench.valkey.url).password or ""
-        with redis.Redis.from_url(replica.url, socket_timeout=5) as client:
+        with redis.Redis.from_url(replica.url, socket_timeout=5, single_connection_client=True) as client:
             client.config_set("masterauth", password)
             client.execute_command("REPLICAOF", host, port)
             bench.wait_for(lambda: client.info("replication")["master_link_status"] == "up", 30, "the replica follows")
             time.sleep(2)
             client.execute_command("REPLICAOF", "NO", "ONE")  # the link breaks: from here on it misses all writes
             client.config_set("requirepass", password)
-        time.sleep(3)
-        for name, proxy in sorted(bench.redis_proxies.items()):
-            proxy.target = bench.address(replica)
-            proxy.cut()
-            time.sleep(0.5 if name != "infer" else 2)
-        bench.wait_for(lambda: not bench.open_jobs(), bench.setup.quiet_seconds, "all ended on the replica")
+            time.sleep(3)
+            for name, proxy in sorted(bench.redis_proxies.items()):
+                proxy.target = bench.address(replica)
+                proxy.cut()
+                time.sleep(0.5 if name != "infer" else 2)
+            until()
+            if "cmdstat_brpop" not in client.info("commandstats"):
+                bench.complaints.append("nobody came to the replica")
     finally:
         # The old primary comes back with what it knew, and everybody returns to it.
         for proxy in bench.redis_proxies.values():
@@ -112,18 +128,27 @@ def fail_over(bench: Bench) -> None:
 
 
 USUAL = Setup(items=60, full_items=200, per_second=8)
+PROXIED = replace(USUAL, redis_proxy=True)
+FILLED = Setup(items=150, full_items=500, per_second=20, jobs_in_flight=100_000)
 
 EXPERIMENTS = (
-    Experiment(number=6, name="Redis SIGKILL, restart on its file", strike=kill_and_restart, setup=USUAL),
+    Experiment(
+        number=6,
+        name="Redis SIGKILL, restart on its file",
+        strike=kill_and_restart,
+        setup=USUAL,
+        controls=(without_steward(USUAL),),
+    ),
     Experiment(
         number=7,
         name="Redis SIGKILL, restart empty",
         strike=kill_and_forget,
         setup=USUAL,
         controls=(
+            without_steward(USUAL),
             Control(
                 name="webhooks crossed out first",
-                setup=replace(USUAL, full_items=60, environment={"FAULTS_WITHOUT": "debts"}),
+                setup=replace(USUAL, environment={"FAULTS_WITHOUT": "debts"}),
                 finds="untold",
             ),
         ),
@@ -133,26 +158,29 @@ EXPERIMENTS = (
         name="FLUSHALL",
         strike=flush,
         setup=USUAL,
-        controls=(
-            Control(
-                name="no steward",
-                setup=replace(USUAL, full_items=60, crew=WITHOUT_STEWARD, quiet_seconds=15),
-                finds="lost",
-            ),
-        ),
+        controls=(without_steward(USUAL),),
         quick=True,
     ),
-    Experiment(number=8, name="Redis SIGSTOP, then CONT", strike=stop_server, setup=USUAL, recover_seconds=100),
+    Experiment(
+        number=8,
+        name="Redis SIGSTOP, then CONT",
+        strike=stop_server,
+        setup=USUAL,
+        recover_seconds=60,
+        controls=(without_steward(USUAL, 30),),
+    ),
     Experiment(
         number=9,
         name="Redis out of memory",
         strike=fill_memory,
-        setup=Setup(items=150, full_items=500, per_second=20, jobs_in_flight=100_000),
+        setup=FILLED,
+        controls=(without_steward(FILLED, 40),),
     ),
     Experiment(
         number=10,
         name="failover to a stale replica",
-        strike=fail_over,
-        setup=replace(USUAL, redis_proxy=True),
+        strike=fail_over_and_end,
+        setup=PROXIED,
+        controls=(without_steward(replace(PROXIED, items=200), 20),),  # work goes on until the last have moved
     ),
 )

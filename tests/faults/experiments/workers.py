@@ -1,44 +1,62 @@
 """Processes that die: one of a pool, a whole worker, at a named line, or only for a while."""
 
+import random
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
+from tests.faults import load
 from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
+from tests.faults.load import Item
 from tests.faults.sabotage import FIRED
 from tests.faults.setup import UNCONDITIONAL, Setup
 
-WITHOUT_STEWARD = {"prepare": "prepare", "infer": "infer"}
+
+def without_steward(setup: Setup, quiet_seconds: float = 15) -> Control:
+    """Nobody sends again what was lost. `quiet_seconds`: more than the experiment itself takes to recover."""
+    crew = {name: role for name, role in setup.crew.items() if role != "steward"}
+    return Control(name="no steward", setup=replace(setup, crew=crew, quiet_seconds=quiet_seconds), finds="lost")
+
+
 #: A storm of kills hits some healthy item three times by chance, which nobody can tell from an item that kills.
 PATIENT = 8
 
 
 def kill_children(bench: Bench) -> None:
     """1: SIGKILL processes of the prepare pool at random."""
-    wanted, killed = bench.times(10, 200), 0
-    deadline = time.monotonic() + bench.times(20, 120)
+    kill_so_many(bench, bench.times(10, 200), bench.times(20, 240))
+
+
+def kill_so_many(bench: Bench, wanted: int, seconds: float) -> None:
+    killed = 0
+    deadline = time.monotonic() + seconds
     while killed < wanted and time.monotonic() < deadline and bench.open_jobs():
         killed += bench.crew.kill_child("prepare", bench.chance.randrange(8))
         time.sleep(bench.chance.uniform(0.1, 0.5))
+    if killed < wanted:
+        bench.complaints.append(f"only {killed} of {wanted} kills: the work or the time ran out")
     bench.notes.append(f"{killed} kills, {PATIENT} tries allowed")
 
 
 def kill_workers(bench: Bench) -> None:
     """2: SIGKILL whole workers, with all their children, at random."""
-    wanted = bench.times(3, 45)
-    for killed in range(wanted):
-        if killed and not bench.open_jobs():
-            break
-        name = bench.chance.choice(bench.crew.names("prepare", "infer"))
-        bench.crew.kill(name)
+    wanted, killed = bench.times(3, 45), 0
+    while killed < wanted and bench.open_jobs():
+        bench.crew.kill(bench.chance.choice(bench.crew.names("prepare", "infer")))
+        killed += 1
         time.sleep(bench.chance.uniform(1, 5))
-    bench.notes.append(f"{sum(bench.crew.starts(name) - 1 for name in bench.crew.names())} restarts, {PATIENT} tries")
+    if killed < wanted:
+        bench.complaints.append(f"only {killed} of {wanted} kills: the work ran out")
+    bench.notes.append(f"{killed} kills, {PATIENT} tries allowed")
 
 
 def crash_at_points(bench: Bench) -> None:
-    """3: every armed point must have been met; each ended its process."""
+    """3: every armed point must have been met; each ended its process. A collection goes through meanwhile."""
     points = bench.setup.crash_points
+    if "steward" in bench.crew.names():
+        bench.submit_collection(bench.setup.items)
 
     def fired() -> set[str]:
         return {path.name.removesuffix(FIRED) for path in bench.crash_dir.glob(f"*{FIRED}")}
@@ -87,6 +105,14 @@ POINTS = both(
     "send.cut",
     "send.infer",
     "send.finish",
+    # Those of a steward who lets a collection in and follows it to its end, and of work that was tried before.
+    "store.create.open",
+    "store.create.collections",
+    "store.delete.open-collections",
+    "ledger.admit.job",
+    "store.create.alone",
+    "store.create.tries",
+    "store.create.quarantine",
 )
 
 
@@ -106,42 +132,49 @@ def freeze_one(bench: Bench) -> None:
 
 def expect_work_twice(bench: Bench) -> None:
     freeze_one(bench)
-    if not bench.duplicate_seconds():
+    if not bench.engine_log.duplicate_seconds():
         bench.complaints.append("no frozen worker came back to work that another had done")
+
+
+def broken(folder: Path, chance: random.Random) -> list[Item]:
+    """What no decoder can read, so that something ends in quarantine."""
+    return [load.bytes_of(folder / "noise.mp3", chance.randbytes(4000))]
 
 
 TWO = {"prepare": "prepare", "infer": "infer", "second": "infer", "steward": "steward"}
 ZOMBIES = Setup(items=60, full_items=500, crew=TWO, engine_seconds=1.0, stall_seconds=60, tones=False)
-KILLS = Setup(items=60, full_items=400, per_second=8, max_attempts=PATIENT)
+KILLS = Setup(items=60, full_items=1200, per_second=8, max_attempts=PATIENT)
+#: Slow enough that each kill meets work in hand, on a fast machine as well.
+SLOW = replace(KILLS, full_items=700, per_second=4, engine_seconds=0.7)
+CRASHES = Setup(
+    items=60, per_second=2, long_every=5, sick=broken, crash_points=POINTS, max_attempts=PATIENT, quiet_seconds=300
+)
 
 EXPERIMENTS = (
-    Experiment(number=1, name="SIGKILL of pool processes", strike=kill_children, setup=KILLS, quick=True),
+    Experiment(
+        number=1,
+        name="SIGKILL of pool processes",
+        strike=kill_children,
+        setup=KILLS,
+        controls=(
+            # Most kills meet a process between two pieces of work, where nothing is lost: it takes many.
+            replace(without_steward(replace(KILLS, items=400)), strike=lambda bench: kill_so_many(bench, 80, 60)),
+        ),
+        quick=True,
+    ),
     Experiment(
         number=2,
         name="SIGKILL of whole workers",
         strike=kill_workers,
-        setup=KILLS,
-        controls=(
-            Control(
-                name="no steward",
-                # Slow enough that each kill meets work in hand, on a fast machine as well.
-                setup=replace(KILLS, crew=WITHOUT_STEWARD, full_items=60, engine_seconds=1.0, quiet_seconds=15),
-                finds="lost",
-            ),
-        ),
+        setup=SLOW,
+        controls=(without_steward(SLOW),),
     ),
     Experiment(
         number=3,
         name="crash at every named point",
         strike=crash_at_points,
-        setup=Setup(items=60, per_second=2, long_every=5, crash_points=POINTS, max_attempts=PATIENT, quiet_seconds=300),
-        controls=(
-            Control(
-                name="no steward",
-                setup=Setup(crew=WITHOUT_STEWARD, crash_points=both("infer.receive"), quiet_seconds=15),
-                finds="lost",
-            ),
-        ),
+        setup=CRASHES,
+        controls=(without_steward(replace(CRASHES, sick=Setup.sick, crash_points=both("infer.receive"))),),
     ),
     Experiment(
         number=13,
@@ -151,7 +184,7 @@ EXPERIMENTS = (
         controls=(
             Control(
                 name="store without conditions",
-                setup=replace(ZOMBIES, full_items=60, **UNCONDITIONAL),
+                setup=replace(ZOMBIES, **UNCONDITIONAL),
                 finds="doubled",
                 strike=freeze_one,
             ),
