@@ -15,10 +15,10 @@ RUN apt-get update \
 RUN /opt/reelmill/bin/pip install --no-cache-dir torch==2.14.1 torchvision==0.29.1
 
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE deploy/constraints.txt ./
 COPY pipeline pipeline
 COPY workers workers
-RUN /opt/reelmill/bin/pip install --no-cache-dir '.[gemma]'
+RUN /opt/reelmill/bin/pip install --no-cache-dir --constraint constraints.txt '.[gemma]'
 
 
 FROM debian:trixie-slim

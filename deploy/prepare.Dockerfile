@@ -11,10 +11,10 @@ RUN apt-get update \
  && python3 -m venv /opt/reelmill
 
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE deploy/constraints.txt ./
 COPY pipeline pipeline
 COPY workers workers
-RUN /opt/reelmill/bin/pip install --no-cache-dir '.[prepare]'
+RUN /opt/reelmill/bin/pip install --no-cache-dir --constraint constraints.txt '.[prepare]'
 
 
 FROM debian:trixie-slim

@@ -32,7 +32,7 @@ def deployed(folder: Path, address: str) -> Iterator[tuple[Redis, S3]]:
     with ExitStack() as stack:
         for name, daemon in (("valkey", Valkey), ("seaweedfs", SeaweedFS)):
             need_wheel(daemon.wheel)
-            stack.enter_context(_running(described[name], folder / name, _program(daemon.wheel, daemon.program)))
+            stack.enter_context(_running(described[name], folder / name, program(daemon.wheel, daemon.program)))
         queue = Redis.model_validate({"url": f"redis://:{FILLED_IN['VALKEY_PASSWORD']}@{address}:6379/0"})
         store = S3(
             endpoint=f"{address}:8333",
@@ -75,7 +75,7 @@ def _command(service: dict[str, Any]) -> list[str]:
     return [*(service.get("entrypoint") or ()), *service["command"]]
 
 
-def _program(wheel: str, name: str) -> Path:
+def program(wheel: str, name: str) -> Path:
     files = importlib.metadata.files(wheel) or []
     return next(Path(str(file.locate())).resolve() for file in files if file.name == name)
 

@@ -58,7 +58,7 @@ class MemoryStore:
         return key in self.objects
 
     def list(self, prefix: str) -> Iterator[str]:
-        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+        return iter(sorted(key for key in tuple(self.objects) if key.startswith(prefix)))
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         return [key for key in self.list(prefix) if key > after][:most]

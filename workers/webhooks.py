@@ -48,7 +48,7 @@ class Teller:
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
             try:
-                self._deliverer.round()
+                self._deliverer.look()
             except TransientError as error:
                 log.warning("cannot deliver webhooks now: %s (%s)", error, error.detail)
             except Exception:

@@ -6,8 +6,10 @@ server which answers otherwise the next time changes nothing (OWASP, Server Side
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
 from pipeline.errors import PermanentError, TransientError, UsageError
@@ -17,17 +19,25 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
 MAX_LENGTH = 2_000
+#: A name server may keep silent for as long as it likes.
+LOOKUP_SECONDS = 5.0
 PORTS = {"https": 443, "http": 80}
 PRIVATE_SETTING = "REELMILL_WEBHOOKS__PRIVATE=true"
 #: Networks of IPv6 whose last 32 bits are an address of IPv4, which a gateway translates or an old system means
 #: (RFC 4291, 6052, 8215).
-_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")))
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
+#: The same for a gateway of one's own network, which chooses where in it the address of IPv4 is (RFC 8215, 6052).
+_TRANSLATED_HERE = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: The bytes of an address in which that may be, by the length of the gateway's prefix.
+_PLACES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
 #: The only addresses of IPv6 that are given out to the public (RFC 4291).
 _PUBLIC = ipaddress.IPv6Network("2000::/3")
 #: Addresses that a provider shares among its customers, or a company's machines use between them (RFC 6598).
 _SHARED = ipaddress.IPv4Network("100.64.0.0/10")
-#: Where clouds tell a machine its own keys, beside the link-local addresses.
-_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16")))
+#: Where clouds tell a machine its own keys, beside the link-local addresses: Amazon, Google, Azure, Alibaba.
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200")))
+#: Of protocols, not of servers (RFC 6890); Oracle's cloud has its keys there, and Pythons differ about what is public.
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,25 @@ def check(url: str, *, private: bool) -> str:
 
 
 def resolve_host(host: str, port: int) -> Sequence[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(where[0]) for *_, where in found))
+    """Within a deadline, which the system's resolver has not got: one that is late goes on by itself."""
+    box: SimpleQueue[Sequence[str] | Exception] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            box.put(error)
+        else:
+            box.put(list(dict.fromkeys(str(where[0]) for *_, where in found)))
+
+    threading.Thread(target=look_up, name="webhook name", daemon=True).start()
+    try:
+        outcome = box.get(timeout=LOOKUP_SECONDS)
+    except Empty:
+        raise TimeoutError(f"no name server answered within {LOOKUP_SECONDS:.0f} s") from None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def locate(url: str, *, private: bool, resolve: Resolve = resolve_host) -> Target:
@@ -91,12 +118,24 @@ def locate(url: str, *, private: bool, resolve: Resolve = resolve_host) -> Targe
 
 
 def _is_allowed(address: Address, *, private: bool) -> bool:
+    if address in _TRANSLATED_HERE:
+        return private and not any(map(_is_forbidden, _possible(address)))
     meant = _meant(address)
-    if meant.is_link_local or meant.is_multicast or meant.is_unspecified or meant in _METADATA:
+    if _is_forbidden(meant) or meant.is_multicast or meant.is_unspecified:
         return False
     if meant.is_global and (meant.version == 4 or meant in _PUBLIC):
         return True
     return private and (meant.is_private or meant in _SHARED)
+
+
+def _is_forbidden(address: Address) -> bool:
+    """Whether nobody has a server there that is to be told anything."""
+    return address.is_link_local or address in _METADATA or address in _PROTOCOLS
+
+
+def _possible(address: Address) -> Sequence[Address]:
+    """What a gateway of one's own may make of an address."""
+    return [ipaddress.IPv4Address(bytes(address.packed[place] for place in places)) for places in _PLACES]
 
 
 def _meant(address: Address) -> Address:

@@ -44,6 +44,11 @@ class Debt(Record):
         digest = _digest(self.url, self.collection, self.custom_id, asked)
         return keys.webhook_owed(_digest(self.server), f"{self.subject}.{digest}")
 
+    @property
+    def own_key(self) -> str:
+        """Of this asking alone."""
+        return self.key if self.collection is None else f"{self.key}.{_digest(self.since.isoformat())}"
+
     def redriven(self, now: datetime) -> Self:
         return self.model_copy(update={"again": now, "error": None})
 
@@ -65,6 +70,19 @@ class Debts:
     def page(self, server: str, most: int, after: str = "") -> Sequence[str]:
         """The keys of what one server is owed, in order, from behind one on."""
         return self._store.first(keys.webhooks_owed(server), most, after)
+
+    def take(self, key: str) -> Debt:
+        """A debt, which lies under its own key from now on. Raises MissingObjectError when it was told meanwhile.
+
+        Whoever opens something again first removes its end, and then owes: before this, and the end is looked for
+        afterwards; or after it, and theirs is another debt. So an end that is read once this returns is one that nobody
+        else waits for.
+        """
+        debt = self.read(key)
+        if key != debt.own_key:
+            self._store.create(debt.own_key, debt.to_bytes())
+            self._store.delete([key])
+        return debt
 
     def read(self, key: str) -> Debt:
         """Raises MissingObjectError when it was told meanwhile."""
@@ -102,6 +120,11 @@ def server_of(key: str) -> str:
 def subject_of(key: str) -> str:
     """The job or collection in the key of a debt."""
     return key.rsplit("/", 1)[1].split(".", 1)[0]
+
+
+def message_of(key: str) -> str:
+    """What the key of a debt has in common with all others of the same message, whoever asked for it."""
+    return ".".join(key.split(".")[:2])
 
 
 def _digest(*parts: str | None) -> str:

@@ -41,12 +41,16 @@ class Patience:
         rest = self._messages.get(message)
         return rest is None or now >= rest.until
 
-    def is_away(self, server: str, now: float) -> None:
-        """A server did not answer. Several messages that were on their way to it count once."""
-        rest = _remembered(self._servers, server)
-        if now >= rest.until:
-            rest.until = now + self._spread(min(FIRST_REST * 2 ** min(rest.times, MAX_DOUBLINGS), LONGEST_REST))
-            rest.times += 1
+    def is_away(self, server: str, now: float, longest: float = LONGEST_REST) -> None:
+        """A server (or an address) did not answer. Several messages that were on their way to it count once."""
+        self._rests_longer(_remembered(self._servers, server), now, longest)
+
+    def is_back(self, address: str) -> None:
+        self._servers.pop(address, None)
+
+    def cannot_be_made(self, message: str, now: float) -> None:
+        """There is a message, and the bucket does not give what belongs into it."""
+        self._rests_longer(_remembered(self._messages, message), now, LONGEST_REST)
 
     def taken(self, server: str, message: str) -> None:
         self._servers.pop(server, None)
@@ -63,6 +67,11 @@ class Patience:
             refusing.times, refusing.until = 0, 0.0  # it is there
         else:
             self.is_away(server, now)
+
+    def _rests_longer(self, rest: _Rest, now: float, longest: float) -> None:
+        if now >= rest.until:
+            rest.until = now + self._spread(min(FIRST_REST * 2 ** min(rest.times, MAX_DOUBLINGS), longest))
+            rest.times += 1
 
     def _spread(self, seconds: float) -> float:
         return seconds * self._chance.uniform(1 - SPREAD, 1 + SPREAD)

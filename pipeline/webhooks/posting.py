@@ -22,6 +22,8 @@ from pipeline.webhooks.events import Event
 #: The server is there, and says that it cannot take anything now.
 BUSY = frozenset({429, 502, 503, 504})
 GONE = 410
+#: A connection that nobody takes for so long is not coming.
+CONNECT_SECONDS = 5.0
 #: Standard Webhooks asks for 24 to 64.
 SECRET_BYTES = 32
 
@@ -78,7 +80,7 @@ def post(target: Target, headers: Mapping[str, str], body: bytes, seconds: float
 
 def _reached(target: Target, seconds: float) -> socket.socket:
     """A connection to the first address that takes one. Raises OSError."""
-    share = seconds / len(target.addresses)
+    share = min(seconds / len(target.addresses), CONNECT_SECONDS)
     for address in target.addresses[:-1]:
         try:
             return _connect(address, target.port, share, seconds)

@@ -17,13 +17,13 @@ from typing import Any
 
 from kombu.transport.redis import QoS
 
-from pipeline import broker, fleet, producer, redis_ledger, store
+from pipeline import broker, fleet, redis_ledger, store
 from pipeline.errors import ResourceError
 from pipeline.job import Job, Windows, Work
 from pipeline.settings import Settings
 from pipeline.stages import Ports, attempt, completion
 from pipeline.stages.source import MediaSource
-from pipeline.stewarding.admitting import Admitter
+from pipeline.stewarding import entering
 from pipeline.webhooks.debts import Debt, Debts
 
 ARMED, FIRED = ".armed", ".fired"
@@ -194,14 +194,14 @@ def _without_self_test() -> None:
 
 def _without_debts() -> None:
     """What is owed is crossed out before it is told."""
-    read = Debts.read
+    take = Debts.take
 
     def forgetful(self: Debts, key: str) -> Debt:
-        debt = read(self, key)
-        self.settle(key)
+        debt = take(self, key)
+        self.settle(debt.own_key)
         return debt
 
-    Debts.read = forgetful  # type: ignore[method-assign]
+    Debts.take = forgetful  # type: ignore[method-assign]
 
 
 def _without_office() -> None:
@@ -210,9 +210,8 @@ def _without_office() -> None:
 
 
 def _without_memory() -> None:
-    """A steward that starts does not look what has ended, or what there is of a job."""
-    Admitter._ended_before = lambda self, job, followed, line: None  # type: ignore[method-assign]
-    producer.survey = lambda store, job: completion.Survey(job=job)
+    """A steward that lets a line in does not look what there is of its job."""
+    entering.survey = lambda store, job: completion.Survey(job=job)
 
 
 PROTECTIONS: dict[str, Callable[[], None]] = {

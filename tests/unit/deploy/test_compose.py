@@ -16,6 +16,22 @@ CELERY_ROLES = ("prepare", "infer")
 SERVERS = ("valkey", "seaweedfs")
 #: It changes the owner of a new volume, and ends.
 ONE_SHOT = "seaweedfs-owner"
+#: Who each is, and what it keeps. Nothing else of it lasts: its root is read-only.
+KEEPERS = {
+    "valkey": ("999:999", {"/data": "valkey"}),
+    ONE_SHOT: ("0:0", {"/data": "seaweedfs"}),
+    "seaweedfs": ("10001:10001", {"/data": "seaweedfs"}),
+    "prepare": ("10001:10001", {"/cache": "cache"}),
+    "infer": ("10001:10001", {"/models": "models"}),
+    "steward": ("10001:10001", {}),
+}
+#: What is for the moment, and may be written to.
+SCRATCH = {"valkey": {"/tmp"}, "seaweedfs": {"/tmp"}, "infer": {"/tmp"}, "steward": {"/cache"}}
+HEALTHCHECKS = {
+    "valkey": ["CMD-SHELL", "valkey-cli ping | grep -q PONG"],
+    "seaweedfs": ["CMD-SHELL", "wget -q -O /dev/null http://127.0.0.1:8333/healthz"],
+    **{role: ["CMD", "python", "-m", "workers.ping", role] for role in ROLES},
+}
 #: Seconds for a worker that was told to stop soon to put back what it holds and to leave.
 LEAVING = 15
 
@@ -54,6 +70,42 @@ def test_a_service_may_do_no_more_than_it_must(name: str, read: Services) -> Non
         assert service["restart"] == "unless-stopped"
         assert service["pids_limit"] > 0
         assert service["logging"]["options"]["max-size"]
+
+
+@pytest.mark.parametrize("name", KEEPERS)
+def test_what_must_last_is_in_a_volume_of_who_writes_it(name: str, read: Services) -> None:
+    service = read[name]
+    user, volumes = KEEPERS[name]
+    assert service["user"] == user
+    assert {volume["target"]: volume["source"] for volume in service.get("volumes", [])} == volumes
+    assert not any(volume.get("read_only") for volume in service.get("volumes", []))
+    assert {path.partition(":")[0] for path in service.get("tmpfs", [])} == SCRATCH.get(name, set())
+
+
+def test_the_store_is_given_its_volume_and_what_its_image_brings_into_it(read: Services) -> None:
+    """By its user's number, and no deeper: root without its rights cannot enter what the store made since."""
+    owner = read[ONE_SHOT]
+    to = KEEPERS["seaweedfs"][0]
+    assert owner["entrypoint"] == ["find", "/data", "-maxdepth", "1", "-exec", "chown", to, "{}", "+"]
+    assert not owner["command"]
+    assert owner["restart"] == "no"
+    assert read["seaweedfs"]["depends_on"][ONE_SHOT]["condition"] == "service_completed_successfully"
+
+
+@pytest.mark.parametrize("name", HEALTHCHECKS)
+def test_whether_a_service_is_well_is_asked_of_the_service(name: str, read: Services) -> None:
+    check = read[name]["healthcheck"]
+    assert check["test"] == HEALTHCHECKS[name]
+    assert not check.get("disable", False)
+    assert seconds(check["timeout"]) < seconds(check["interval"])
+
+
+def test_the_checks_ask_where_the_services_listen(read: Services) -> None:
+    assert "-s3.port=8333" in read["seaweedfs"]["command"]
+    assert "-s3.ip.bind=0.0.0.0" in read["seaweedfs"]["command"]
+    assert "-dir=/data" in read["seaweedfs"]["command"]
+    assert "requirepass $$VALKEY_PASSWORD\ndir /data\nappendonly yes\n" in read["valkey"]["command"][-1]
+    assert read["valkey"]["environment"]["VALKEYCLI_AUTH"] == read["valkey"]["environment"]["VALKEY_PASSWORD"]
 
 
 def test_only_prepare_may_make_namespaces(read: Services) -> None:
@@ -115,7 +167,6 @@ def test_workers_find_the_services_of_the_file_or_those_that_env_names(
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_workers_wait_until_the_services_are_well(name: str, read: Services) -> None:
-    assert read[name]["healthcheck"]["test"][0] == "CMD-SHELL"
     for role in ROLES:
         assert read[role]["depends_on"][name]["condition"] == "service_healthy"
 
@@ -131,13 +182,11 @@ def test_a_worker_is_told_to_stop_soon_and_given_longer_than_it_takes(role: str,
     assert "stop_signal" not in read[role], "SIGTERM: what another signal would do, nobody has tested"
     assert read[role]["init"] is True
     assert seconds(read[role]["stop_grace_period"]) >= Settings().workers.grace_seconds + LEAVING
-    assert read[role]["healthcheck"]["test"] == ["CMD", "python", "-m", "workers.ping", role]
 
 
 def test_the_steward_is_stopped_as_it_asks_to_be(read: Services) -> None:
     assert "stop_signal" not in read["steward"]
     assert seconds(read["steward"]["stop_grace_period"]) > 2 * Settings().steward.interval
-    assert read["steward"]["healthcheck"]["test"] == ["CMD", "python", "-m", "workers.ping", "steward"]
 
 
 def test_infer_gets_a_gpu_and_nobody_else_does(read: Services) -> None:

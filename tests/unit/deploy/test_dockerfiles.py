@@ -1,15 +1,21 @@
 """The Dockerfiles: by hadolint, and by what they have to agree with."""
 
+import importlib.metadata
 import re
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.deployment import DEPLOY, DOCKERFILES, ROOT, tool
 
 each = pytest.mark.parametrize("path", DOCKERFILES, ids=[path.name for path in DOCKERFILES])
+
+#: Of Debian's stable release.
+IMAGES_PYTHON = {"python_version": "3.13", "python_full_version": "3.13.5"}
 
 
 def last_stage(path: Path) -> str:
@@ -64,6 +70,51 @@ def test_what_is_copied_is_there_and_shown_to_the_build(path: Path) -> None:
 def test_each_image_has_the_extras_of_its_role_and_no_more() -> None:
     assert installed(DEPLOY / "prepare.Dockerfile") == {"prepare"}
     assert installed(DEPLOY / "infer.Dockerfile") == {"gemma"}
+
+
+def constraints() -> dict[str, str]:
+    lines = (DEPLOY / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def needed(extras: str) -> list[Requirement]:
+    """What is asked for by name, and by what that asks for, as far as it is installed here."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    left = [Requirement(one) for one in (*declared["dependencies"], *declared["optional-dependencies"][extras])]
+    found: list[Requirement] = []
+    while left:
+        one = left.pop()
+        if one not in found:
+            found.append(one)
+            left += _asked_by(one)
+    return found
+
+
+def _asked_by(one: Requirement) -> list[Requirement]:
+    try:
+        asked = map(Requirement, importlib.metadata.requires(one.name) or [])
+    except importlib.metadata.PackageNotFoundError:
+        return []  # it is for the Python of the images alone
+    return [
+        further
+        for further in asked
+        if further.marker is None
+        or any(further.marker.evaluate({"extra": extra, **IMAGES_PYTHON}) for extra in ("", *one.extras))
+    ]
+
+
+@pytest.mark.parametrize("extras", ["prepare", "gemma"])
+def test_every_package_of_an_image_has_one_version_and_that_is_one_that_is_asked_for(extras: str) -> None:
+    pinned = constraints()
+    asked = [(canonicalize_name(one.name), one) for one in needed(extras)]
+    assert {name for name, _ in asked} - pinned.keys() == set()
+    assert [str(one) for name, one in asked if name in pinned and not one.specifier.contains(pinned[name])] == []
+
+
+@each
+def test_an_image_is_built_from_these_versions(path: Path) -> None:
+    (line,) = re.findall(r"^RUN .*pip install .*'\.\[.*$", path.read_text(), re.MULTILINE)
+    assert " --constraint constraints.txt " in line
 
 
 def test_torch_is_the_one_that_the_tests_run_with() -> None:

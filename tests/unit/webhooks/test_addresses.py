@@ -1,8 +1,13 @@
 """Where webhooks may go, and what must never be reached through them."""
 
+import socket
+import threading
+import time
+
 import pytest
 
 from pipeline.errors import PermanentError, TransientError, UsageError
+from pipeline.webhooks import addresses
 from pipeline.webhooks.addresses import Target, check, locate
 
 PUBLIC = "93.184.216.34"
@@ -67,6 +72,8 @@ def test_a_name_is_resolved_once_and_that_address_is_used() -> None:
 NEVER = [
     "169.254.169.254", "fe80::1%eth0", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "fd00:ec2::254",
     "::ffff:169.254.169.254", "168.63.129.16", "fd20:ce::254", "64:ff9b:1::a9fe:a9fe",
+    "192.0.0.192", "192.0.0.9", "::ffff:192.0.0.192", "100.100.100.200", "64:ff9b::6464:64c8",
+    "64:ff9b:1:a9fe:a9:fe00:808:808", "64:ff9b:1:64:64:64c8:808:808", "64:ff9b:1:0:a9:fea9:fe08:808",
 ]  # fmt: skip
 OWN = [
     "127.0.0.1", "10.0.0.1", "172.16.3.4", "192.168.1.1", "::1", "fd12::1",
@@ -75,7 +82,10 @@ OWN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", [*NEVER, *OWN, "fec0::1", "198.18.0.1", "192.0.2.1", "4000::1"])
+@pytest.mark.parametrize(
+    "address",
+    [*NEVER, *OWN, "fec0::1", "198.18.0.1", "192.0.2.1", "4000::1", "64:ff9b:1::808:808", "64:ff9b:1:808:8:800::"],
+)
 def test_no_address_of_a_private_network_is_reached(address: str) -> None:
     with pytest.raises(PermanentError, match="network"):
         locate("https://example.com/", private=False, resolve=lambda *_: [address])
@@ -112,6 +122,18 @@ def test_a_name_that_is_not_found_may_be_found_later() -> None:
         locate("https://example.com/", private=False, resolve=resolve)
     with pytest.raises(TransientError, match="no address"):
         locate("https://example.com/", private=False, resolve=lambda *_: [])
+
+
+def test_a_name_server_that_keeps_silent_holds_nobody_beyond_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(addresses, "LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [][: answered.wait(30)])
+    began = time.monotonic()
+    with pytest.raises(TransientError, match="not found") as caught:
+        locate("https://example.com/", private=False)
+    assert "no name server answered" in caught.value.detail
+    assert time.monotonic() - began < 10
+    answered.set()
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "2606:4700::1111", "64:ff9b::5db8:d822"])

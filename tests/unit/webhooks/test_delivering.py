@@ -2,7 +2,10 @@
 
 import json
 import random
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +23,9 @@ from pipeline.webhooks.addresses import Target
 from pipeline.webhooks.debts import Debt, Debts, server_of
 from pipeline.webhooks.delivering import Deliverer, note_name
 from pipeline.webhooks.posting import Reply, new_secret
+from pipeline.webhooks.turns import LISTED, MAX_WINDOW
 from tests.doubles import MemoryStore
+from tests.watching import until
 
 NOW = datetime.now(UTC)
 HERE = "http://127.0.0.1:9/a"
@@ -45,11 +50,18 @@ def result(job: str, status: Status = "done", error: str | None = None) -> Resul
     )
 
 
+class SharedStore(MemoryStore):
+    """One that several threads may use at once."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        return iter(sorted(key for key in tuple(self.objects) if key.startswith(prefix)))
+
+
 class World:
     """A bucket, a clock, a server and whoever delivers to it."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore()
+        self.store = SharedStore()
         self.debts = Debts(self.store)
         self.ledger = MemoryLedger()
         self.now = 0.0
@@ -69,6 +81,16 @@ class World:
             clock=lambda: self.now,
             chance=random.Random(1),
         )
+
+    def round(self) -> int:
+        """Look, and wait until nothing can be told any more; how many messages were taken meanwhile."""
+        before = self.ledger.counts().get(delivering.DELIVERED, 0)
+        self.deliverer.look()
+        deadline = time.monotonic() + 30
+        while self.deliverer.num_under_way:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return self.ledger.counts().get(delivering.DELIVERED, 0) - before
 
     def send(self, target: Target, headers: Mapping[str, str], body: bytes, seconds: float) -> Reply:
         url = f"http://{target.authority}{target.path}"
@@ -109,10 +131,10 @@ def world() -> World:
 def test_a_job_is_told_of_when_it_has_ended_and_once(world: World) -> None:
     world.open("j1")
     world.owe("j1")
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     world.end("j1")
-    assert world.deliverer.round() == 1
-    assert world.deliverer.round() == 0
+    assert world.round() == 1
+    assert world.round() == 0
     assert (len(world.sent), world.owed) == (1, 0)
     assert world.ledger.counts()[delivering.DELIVERED] == 1
 
@@ -121,14 +143,14 @@ def test_a_result_that_is_taken_back_while_its_job_is_open_again_is_not_told(wor
     world.end("j1", "failed", "bad")
     world.open("j1")
     world.owe("j1")
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     assert world.owed == 1
 
 
 def test_a_message_is_signed_names_what_to_fetch_and_holds_no_text(world: World) -> None:
     world.owe("j1", collection="c1")
     world.end("j1", "partial", "minute 3 is missing")
-    world.deliverer.round()
+    world.round()
     url, headers, body = world.sent[0]
     assert url == HERE
     event = Webhook(SECRET).verify(body, dict(headers))
@@ -156,7 +178,7 @@ def test_both_secrets_sign_while_receivers_change_over(world: World) -> None:
     world.restart()
     world.owe("j1")
     world.end("j1")
-    world.deliverer.round()
+    world.round()
     for secret in (old, new):
         assert Webhook(secret).verify(world.sent[0][2], dict(world.sent[0][1]))
 
@@ -165,10 +187,10 @@ def test_a_repetition_has_the_same_id_and_the_same_bytes_whoever_sends_it(world:
     world.owe("j1")
     world.end("j1")
     world.answer = lambda url, body: Reply(None, "hung up")
-    world.deliverer.round()
+    world.round()
     world.restart()
     world.answer = lambda url, body: Reply(200)
-    assert world.deliverer.round() == 1
+    assert world.round() == 1
     (_, first, one), (_, second, other) = world.sent
     assert (first["webhook-id"], one) == (second["webhook-id"], other)
 
@@ -176,11 +198,11 @@ def test_a_repetition_has_the_same_id_and_the_same_bytes_whoever_sends_it(world:
 def test_another_end_of_the_same_job_is_another_message(world: World) -> None:
     world.owe("j1", since=NOW)
     world.end("j1", "failed", "bad")
-    world.deliverer.round()
+    world.round()
     world.store.delete([keys.result("j1")])
     world.owe("j1", since=NOW + timedelta(hours=1))
     world.end("j1")
-    world.deliverer.round()
+    world.round()
     assert [json.loads(body)["type"] for _, _, body in world.sent] == ["job.failed", "job.done"]
     assert len({headers["webhook-id"] for _, headers, _ in world.sent}) == 2
 
@@ -189,7 +211,7 @@ def test_lines_of_two_names_with_the_same_bytes_are_told_each(world: World) -> N
     for custom_id in ("a", "b", "b"):
         world.debts.owe(Debt(url=HERE, job="j1", collection="c1", custom_id=custom_id, since=datetime.now(UTC)))
     world.end("j1")
-    assert world.deliverer.round() == 2
+    assert world.round() == 2
     assert sorted(json.loads(body)["data"]["custom_id"] for _, _, body in world.sent) == ["a", "b"]
 
 
@@ -198,12 +220,12 @@ def test_a_collection_is_told_of_when_all_of_it_has_ended(world: World) -> None:
     world.store.create(keys.collection("c1"), collection.to_bytes())
     world.store.create(keys.open_collection("c1"), b"")
     world.debts.owe(Debt(url=HERE, collection="c1", since=NOW))
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     tally = Tally(lines=3, statuses={"done": 2, "failed": 1}, seconds=9.0)
     world.store.create(keys.ended_collection("c1"), Ended(tally=tally, ended_at=NOW).to_bytes())
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     world.store.delete([keys.open_collection("c1")])
-    assert world.deliverer.round() == 1
+    assert world.round() == 1
     assert world.told() == {
         "type": "collection.ended",
         "timestamp": world.store.written(keys.ended_collection("c1")).isoformat(),
@@ -222,14 +244,13 @@ def test_a_server_that_is_away_is_left_alone_for_a_while_and_loses_nothing(world
         world.owe(f"j{number}")
         world.end(f"j{number}")
     world.answer = lambda url, body: Reply(503, "busy")
-    assert world.deliverer.round() == 0
-    assert len(world.sent) <= delivering.THREADS
-    asked = len(world.sent)
-    assert world.deliverer.round() == 0
-    assert len(world.sent) == asked
+    assert world.round() == 0
+    assert len(world.sent) == 1
+    assert world.round() == 0
+    assert len(world.sent) == 1
     world.now = 7.0
     world.answer = lambda url, body: Reply(200)
-    assert world.deliverer.round() == 50
+    assert world.round() == 50
     assert world.owed == 0
 
 
@@ -240,7 +261,7 @@ def test_a_server_that_is_away_holds_up_no_other(world: World) -> None:
         world.end(f"a{number}")
         world.end(f"b{number}")
     world.answer = lambda url, body: Reply(None, "down") if url == HERE else Reply(200)
-    assert world.deliverer.round() == 20
+    assert world.round() == 20
     assert world.note(HERE) is not None
     assert world.note(OTHER) is None
 
@@ -250,13 +271,13 @@ def test_a_message_that_its_server_does_not_take_holds_up_no_other(world: World)
         world.owe(f"j{number}")
         world.end(f"j{number}")
     world.answer = lambda url, body: Reply(500, "cannot") if '"j2"' in body else Reply(200)
-    assert world.deliverer.round() == 4
+    assert world.round() == 4
     sent = len(world.sent)
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     assert len(world.sent) == sent
     world.now = 7.0
     world.answer = lambda url, body: Reply(200)
-    assert world.deliverer.round() == 1
+    assert world.round() == 1
 
 
 def days_ago(world: World, job: str, days: float) -> None:
@@ -269,17 +290,17 @@ def test_what_nobody_takes_for_days_is_put_aside_with_the_reason_and_can_be_sent
     world.end("j1")
     days_ago(world, "j1", 3.5)
     world.answer = lambda url, body: Reply(404, "no such page")
-    world.deliverer.round()
+    world.round()
     assert [debt.error for debt in world.given_up] == ["no such page"]
     assert (world.owed, world.ledger.counts()[delivering.GIVEN_UP]) == (0, 1)
     ((key, debt),) = world.debts.given_up()
     world.debts.redrive(key, debt, datetime.now(UTC))
     world.restart()
-    world.deliverer.round()
+    world.round()
     assert (world.owed, world.given_up) == (1, []), "it has another three days"
     world.answer = lambda url, body: Reply(200)
     world.restart()
-    assert world.deliverer.round() == 1
+    assert world.round() == 1
     assert world.given_up == []
     ids = {headers["webhook-id"] for _, headers, _ in world.sent}
     assert len(ids) == 1, "a receiver who had it after all can tell"
@@ -288,10 +309,10 @@ def test_what_nobody_takes_for_days_is_put_aside_with_the_reason_and_can_be_sent
 def test_a_job_that_took_longer_than_that_is_tried_from_its_end_on(world: World) -> None:
     world.owe("j1", since=datetime.now(UTC) - timedelta(days=30))
     world.open("j1")
-    world.deliverer.round()
+    world.round()
     world.end("j1")
     world.answer = lambda url, body: Reply(404, "no such page")
-    world.deliverer.round()
+    world.round()
     assert (world.owed, world.given_up) == (1, [])
 
 
@@ -303,7 +324,7 @@ def test_what_never_came_in_is_put_aside_after_days_and_what_is_open_never(
     world.owe("late", since=long_ago)
     monkeypatch.setattr(world.deliverer, "_still_open", frozenset)  # it is opened just after the listing
     world.open("late")
-    world.deliverer.round()
+    world.round()
     assert [(debt.job, debt.error) for debt in world.given_up] == [("never", "never has no result")]
     assert world.owed == 1
 
@@ -320,19 +341,72 @@ def test_an_end_that_is_owed_again_while_the_earlier_one_is_sent_is_told_as_well
         return Reply(status)
 
     world.answer = reopened
-    world.deliverer.round()
+    world.round()
     world.end("j1")
     world.now = 7.0
     world.answer = lambda url, body: Reply(200)
-    assert world.deliverer.round() == 1
+    assert world.round() == 1
     assert [json.loads(body)["type"] for _, _, body in world.sent] == ["job.failed", "job.done"]
+    assert world.owed == 0
+
+
+@pytest.mark.parametrize("asked_at", range(7))
+@pytest.mark.parametrize("dies_at", [None, *range(7)])
+def test_no_end_is_lost_whenever_it_is_asked_for_anew_and_whenever_a_request_fails(
+    asked_at: int, dies_at: int | None, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is opened again before one request of a message, and the process dies at the same one or another."""
+    at = datetime.now(UTC).replace(microsecond=0)
+    world.owe("j1", collection="c1")
+    world.end("j1", "failed", "bad")
+    world.store.times[keys.result("j1")] = at
+    requests = 0
+
+    def told(name: str) -> Callable[..., object]:
+        real = getattr(world.store, name)
+
+        def request(*arguments: object) -> object:
+            nonlocal requests
+            requests += 1
+            if requests == asked_at + 1:
+                open_again()
+            if dies_at is not None and requests == dies_at + 1:
+                raise TransientError("the store hiccups")
+            return real(*arguments)
+
+        return request
+
+    def open_again() -> None:
+        with monkeypatch.context() as own:
+            for name, method in real.items():
+                own.setattr(world.store, name, method)
+            world.open("j1")
+            world.store.delete([keys.result("j1")])
+            world.owe("j1", since=NOW + timedelta(hours=1), collection="c1")
+
+    names = ("get", "create", "delete", "written")
+    real = {name: getattr(world.store, name) for name in names}
+    with monkeypatch.context() as patched:
+        for name in names:
+            patched.setattr(world.store, name, told(name))
+        world.answer = lambda url, body: Reply(200)
+        world.round()
+    if keys.open_job("j1") not in world.store.objects:
+        open_again()
+    world.end("j1")
+    world.store.times[keys.result("j1")] = at  # within the same second, as far as the store tells
+    for number in range(1, 6):
+        world.now = 20.0 * number
+        world.round()
+    assert world.told()["type"] == "job.done"
+    assert world.owed == 0
 
 
 def test_who_says_that_it_is_gone_is_not_asked_again(world: World) -> None:
     world.owe("j1")
     world.end("j1")
     world.answer = lambda url, body: Reply(410, "gone")
-    world.deliverer.round()
+    world.round()
     assert [debt.error for debt in world.given_up] == ["gone"]
 
 
@@ -340,7 +414,7 @@ def test_a_redirection_is_not_taken_for_an_answer(world: World) -> None:
     world.owe("j1")
     world.end("j1")
     world.answer = lambda url, body: Reply(302, "elsewhere")
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     assert world.owed == 1
 
 
@@ -349,7 +423,7 @@ def test_an_address_that_must_not_be_reached_is_never_sent_to(world: World) -> N
     world.restart()
     world.owe("j1", "https://127.0.0.1/")
     world.end("j1")
-    world.deliverer.round()
+    world.round()
     assert (world.sent, world.owed) == ([], 1)
     note = world.note("https://127.0.0.1/")
     assert note is not None
@@ -361,9 +435,9 @@ def test_without_a_secret_nothing_is_sent_and_nothing_is_lost(world: World, capl
     world.restart()
     world.owe("j1")
     world.end("j1")
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     assert (world.sent, world.owed) == ([], 1)
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     assert caplog.text.count("REELMILL_WEBHOOKS__SECRETS") == 1
     assert world.note(HERE) == delivering.UNSIGNED
 
@@ -371,12 +445,12 @@ def test_without_a_secret_nothing_is_sent_and_nothing_is_lost(world: World, capl
 def test_where_nothing_is_owed_a_round_is_one_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.owe("j1")
     world.end("j1")
-    world.deliverer.round()
+    world.round()
     asked: list[str] = []
     for name in ("list", "get", "exists", "create", "delete", "first"):
         monkeypatch.setattr(world.store, name, lambda *_, name=name: asked.append(name))
     monkeypatch.setattr(world.store, "folders", lambda *_: asked.append("folders") or [])  # type: ignore[func-returns-value]
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     assert asked == ["folders"]
 
 
@@ -390,9 +464,9 @@ def test_a_page_that_is_all_of_open_jobs_does_not_hide_those_behind_it(
             world.end("j34")
         else:
             world.open(f"j{number:02d}")
-    assert sum(world.deliverer.round() for _ in range(4)) == 1
+    assert sum(world.round() for _ in range(4)) == 1
     world.end("j00")
-    assert sum(world.deliverer.round() for _ in range(4)) == 1
+    assert sum(world.round() for _ in range(4)) == 1
 
 
 def test_a_debt_that_cannot_be_read_holds_up_no_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -400,62 +474,147 @@ def test_a_debt_that_cannot_be_read_holds_up_no_other(world: World, caplog: pyte
     world.end("j1")
     (key,) = world.store.list(keys.WEBHOOKS_OWED)
     world.store.create(f"{key}x", b"{")
-    assert world.deliverer.round() == 1
+    assert world.round() == 1
     assert "cannot make out" in caplog.text
 
 
-def test_a_store_that_is_away_ends_the_round_and_the_next_goes_on(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_away_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.owe("j1")
     world.end("j1")
     with monkeypatch.context() as patched:
-
-        def away(key: str) -> bytes:
-            raise TransientError("the store is away")
-
-        patched.setattr(world.store, "get", away)
+        patched.setattr(world.store, "folders", away)
         with pytest.raises(TransientError):
-            world.deliverer.round()
-    assert world.deliverer.round() == 1
+            world.round()
+    assert world.round() == 1
 
 
-def test_a_round_is_short_so_that_what_becomes_due_meanwhile_need_not_wait(world: World) -> None:
-    for number in range(60):
+def away(key: str) -> bytes:
+    raise TransientError("the store is away")
+
+
+def unreadable(world: World, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = world.store.get
+    monkeypatch.setattr(world.store, "written", world.store.times.__getitem__)
+    monkeypatch.setattr(world.store, "get", lambda key: away(key) if key == keys.result(job) else get(key))
+
+
+def test_a_result_that_the_store_does_not_give_holds_up_no_other_and_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        world.owe(f"j{number:02d}")
+        world.end(f"j{number:02d}")
+    with monkeypatch.context() as patched:
+        unreadable(world, "j00", patched)
+        assert world.round() == 19
+        assert world.round() == 0
+    assert world.round() == 0
+    world.now = 7.0
+    assert world.round() == 1
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_a_result_that_nobody_can_read_for_days_is_put_aside(
+    is_cut_off: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.owe("j1", since=datetime.now(UTC) - timedelta(days=4))
+    world.end("j1")
+    if is_cut_off:
+        world.store.objects[keys.result("j1")] = b"{"
+    else:
+        unreadable(world, "j1", monkeypatch)
+    world.round()
+    assert (world.owed, world.given_up) == (1, []), "counted from its end on"
+    days_ago(world, "j1", 3.5)
+    world.now = 7.0
+    world.round()
+    assert [debt.error for debt in world.given_up] == ["the result of j1 cannot be read"]
+    assert world.owed == 0
+
+
+@contextmanager
+def held_up(world: World, url: str) -> Iterator[threading.Event]:
+    """A server that answers when it is let."""
+    let = threading.Event()
+
+    def answer(at: str, body: str) -> Reply:
+        if at == url:
+            let.wait(30)
+        return Reply(200)
+
+    world.answer = answer
+    yield let
+    let.set()
+    until(lambda: not world.deliverer.num_under_way)
+
+
+def num_sent(world: World, url: str) -> int:
+    return sum(at == url for at, _, _ in world.sent)
+
+
+def test_nobody_waits_for_a_server_that_takes_its_time(world: World) -> None:
+    for number in range(30):
         world.owe(f"a{number}", HERE)
+        world.owe(f"b{number}", OTHER)
         world.end(f"a{number}")
-
-    def slow(url: str, body: str) -> Reply:
-        world.now += 1.0 if url == HERE else 0.0
-        return Reply(200)
-
-    world.answer = slow
-    first = world.deliverer.round()
-    assert 0 < first <= delivering.ROUND_SECONDS + delivering.THREADS
-    world.owe("b", OTHER)
-    world.end("b")
-    world.deliverer.round()
-    assert OTHER in [url for url, _, _ in world.sent[: first + 4]]
-    while world.owed:
-        assert world.deliverer.round()
-    assert len(world.sent) == 61
+        world.end(f"b{number}")
+    with held_up(world, HERE):
+        world.deliverer.look()
+        until(lambda: num_sent(world, OTHER) == 30)
+        world.owe("b30", OTHER)
+        world.end("b30")
+        world.deliverer.look()
+        until(lambda: num_sent(world, OTHER) == 31)
+        assert num_sent(world, HERE) == 1
 
 
-def test_what_a_short_round_left_out_comes_first_in_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivering, "PAGE", 20)
-    for number in range(50):
-        world.owe(f"a{number:02d}")
-        world.end(f"a{number:02d}")
+def test_what_is_on_its_way_is_not_sent_a_second_time_meanwhile(world: World) -> None:
+    world.owe("j1", collection="c1")
+    world.end("j1")
+    with held_up(world, HERE):
+        world.deliverer.look()
+        until(lambda: num_sent(world, HERE) == 1)
+        for _ in range(3):
+            world.deliverer.look()
+    assert (len(world.sent), world.owed) == (1, 0)
 
-    def slow(url: str, body: str) -> Reply:
-        world.now += 1.0
-        return Reply(200)
 
-    world.answer = slow
-    world.deliverer.round()
-    world.deliverer.round()
-    told = [json.loads(body)["data"]["job"] for _, _, body in world.sent]
-    assert set(told) >= {f"a{number:02d}" for number in range(20)}
+def test_one_large_result_is_in_hand_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        world.owe(f"j{number}", f"http://127.0.0.1:{number + 9}/")
+        world.end(f"j{number}")
+    get, held, most = world.store.get, 0, 0
+
+    def slow(key: str) -> bytes:
+        nonlocal held, most
+        if not key.endswith("result.json"):
+            return get(key)
+        held += 1
+        most = max(most, held)
+        time.sleep(0.01)
+        held -= 1
+        return get(key)
+
+    monkeypatch.setattr(world.store, "written", world.store.times.__getitem__)
+    monkeypatch.setattr(world.store, "get", slow)
+    assert world.round() == 20
+    assert most == 1
+
+
+def test_folders_that_a_store_still_lists_after_they_were_emptied_are_no_debts(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.settings = Webhooks(private=True)
+    world.restart()
+    monkeypatch.setattr(world.store, "folders", lambda prefix: [f"{number:016x}" for number in range(1_000)])
+    asked: list[str] = []
+    monkeypatch.setattr(world.store, "first", lambda prefix, *_: asked.append(prefix) or [])  # type: ignore[func-returns-value]
+    for number in range(1, 11):
+        world.now = number * 2.0
+        assert world.round() == 0
+        assert len(asked) == number * LISTED
+    assert len(set(asked)) == 1_000
+    assert caplog.text == ""
 
 
 def test_who_is_no_longer_in_office_sends_no_further_message(world: World) -> None:
@@ -468,10 +627,10 @@ def test_who_is_no_longer_in_office_sends_no_further_message(world: World) -> No
         return Reply(200)
 
     world.answer = told_once
-    assert 0 < world.deliverer.round() <= delivering.THREADS
+    assert 0 < world.round() <= MAX_WINDOW
     sent = len(world.sent)
-    assert world.deliverer.round() == 0
+    assert world.round() == 0
     assert len(world.sent) == sent
     world.leads = True
     world.answer = lambda url, body: Reply(200)
-    assert world.deliverer.round() == 30 - sent
+    assert world.round() == 30 - sent

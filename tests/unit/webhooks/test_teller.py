@@ -16,7 +16,7 @@ from pipeline.stages import Ports
 from pipeline.webhooks.debts import Debt, Debts
 from pipeline.webhooks.posting import new_secret
 from tests.doubles import MemoryStore
-from tests.unit.webhooks.test_delivering import result
+from tests.unit.webhooks.test_delivering import SharedStore, result
 from tests.webhook_receiver import Receiver
 from workers.webhooks import Teller
 
@@ -42,7 +42,7 @@ class OfficeLedger(MemoryLedger):
             self.holder = None
 
 
-class Failing(MemoryStore):
+class Failing(SharedStore):
     """Its first looks raise."""
 
     def __init__(self, *errors: Exception) -> None:
@@ -82,7 +82,7 @@ def test_a_round_that_fails_is_told_and_the_next_one_goes_on(caplog: pytest.LogC
 
 
 def test_one_of_two_delivers_and_leaves_the_office_when_it_ends() -> None:
-    store, ledger = MemoryStore(), OfficeLedger()
+    store, ledger = SharedStore(), OfficeLedger()
     with Receiver(SECRET).serving() as receiver:
         with Teller(ports(store, ledger), SETTINGS):
             owe(store, "j1", receiver.url)
