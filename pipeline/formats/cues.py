@@ -85,7 +85,7 @@ def with_speaker(cue: Cue) -> tuple[str, ...]:
 def told_apart(segments: Iterable[TextSegment]) -> list[TextSegment]:
     """Segments with brackets around what is seen, if something is said beside it."""
     every = list(segments)
-    if not any(segment.kind == "sound" for segment in every):
+    if not any(segment.kind == "sound" and not is_missing(segment) for segment in shown(every)):
         return every
     return [
         segment.model_copy(update={"text": f"[{clean(segment.text)}]"})

@@ -3,7 +3,8 @@
 Where answers were put together into one, that answer is the text. What is seen (captions) stands line by line with
 its times, what is said beside it with the time it starts; then brackets tell what is seen. Text that may not be what
 was said (a suspect segment) has `[?]` behind it. A stretch that could not be transcribed stands on a line of its own
-with its times and the reason. Where speakers are told apart, what each says in one go has their name in front.
+with its times (or pages, or characters) and the reason. Where speakers are told apart, what each says in one go has
+their name in front.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from itertools import groupby
 
 from pipeline.formats.cues import clock, is_missing, milliseconds, shown, spoken, told_apart
 from pipeline.formats.phrases import SENTENCE_END, clean, join, sentences
-from pipeline.job import Result, TextSegment
+from pipeline.job import MediaInfo, Result, TextSegment
 
 SUFFIX = "txt"
 CONTENT_TYPE = "text/plain; charset=utf-8"
@@ -31,18 +32,18 @@ def render(result: Result) -> str:
 
 
 def _paragraphs(result: Result) -> Iterator[str]:
-    segments = shown(result.segments)
+    segments, info = shown(result.segments), result.media.info
     if result.folded:
         yield from (clean(line) for line in result.text.splitlines() if clean(line))
-        yield from (_missing(segment) for segment in segments if is_missing(segment))
+        yield from (_missing(segment, info) for segment in segments if is_missing(segment))
     elif all(segment.kind == "sound" for segment in segments):
         for speaker, turn in groupby(segments, lambda segment: segment.speaker):
             blocks = _blocks(list(turn))
             yield from blocks if speaker is None else _named(speaker, blocks)
     else:
-        timed = result.media.info is not None and result.media.info.is_timed
+        timed = info is not None and info.is_timed
         for segment in told_apart(segments):
-            yield _missing(segment) if is_missing(segment) else _line(segment, timed=timed)
+            yield _missing(segment, info) if is_missing(segment) else _line(segment, timed=timed)
 
 
 def _named(speaker: str, blocks: Iterator[str]) -> Iterator[str]:
@@ -90,8 +91,18 @@ def _is_full(paragraph: str) -> bool:
     return len(paragraph) >= (PARAGRAPH if ends_well else LONGEST)
 
 
-def _missing(segment: TextSegment) -> str:
-    """Whole seconds that cover the stretch: from at or before its start to at or after its end."""
-    start, end = milliseconds(segment.start) // 1000, -(-milliseconds(segment.end) // 1000)
+def _missing(segment: TextSegment, info: MediaInfo | None = None) -> str:
     reason = clean(segment.reason or "")
-    return f"[missing {clock(start)} - {clock(end)}{f': {reason}' if reason else ''}]"
+    return f"[missing {_place(segment, info)}{f': {reason}' if reason else ''}]"
+
+
+def _place(segment: TextSegment, info: MediaInfo | None) -> str:
+    """Pages counted from 1, characters, or whole seconds that cover the stretch: from at or before its start to at or
+    after its end."""
+    if info is not None and info.kind == "picture":
+        first, last = round(segment.start) + 1, round(segment.end) + 1
+        return f"page {first}" if first == last else f"pages {first} - {last}"
+    if info is not None and info.kind == "text":
+        return f"characters {round(segment.start)} - {round(segment.end)}"
+    start, end = milliseconds(segment.start) // 1000, -(-milliseconds(segment.end) // 1000)
+    return f"{clock(start)} - {clock(end)}"

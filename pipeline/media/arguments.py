@@ -13,7 +13,9 @@ import ffmpeg
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
+from pipeline.media.sound import mixing
 from pipeline.media.sound.placing import ERROR, row_notes
+from pipeline.media.video import cells
 from pipeline.media.video.filters import Filter
 
 #: Filter arguments by resampler. The second one stands in where ffmpeg was built without soxr.
@@ -30,6 +32,8 @@ _ONE_THREAD = ("-filter_threads", "1", "-filter_complex_threads", "1")
 
 #: Formats whose clock ffmpeg starts at the first stream *in use*: video must be read along, or late sound comes early.
 _CLOCK_OF_STREAMS_IN_USE = frozenset({"mpegts", "mpeg"})
+#: Drops all packets: an output that throws them away would still complain of their times.
+_READ_ALONG = "noise=drop=1"
 #: Formats that write the times of some frames only; the others follow from the frames before them, so that none of
 #: these may be skipped.
 _TIMES_FROM_BEFORE = frozenset({"mpeg"})
@@ -43,6 +47,7 @@ class Sound:
     resampler: str  #: one of RESAMPLERS
     has_video: bool = False  #: whether the file has a video, too
     channels: int = 1  #: 1: all mixed, at a gain that cannot clip; else as many as the stream has
+    mix: mixing.Mix = "by_layout"  #: how they are, if they are
     counts: bool = False  #: whether its times are told by counting its samples: those of the file are wrong
     paced_at: int | None = None  #: the rate by which times between those in the file were made up, if it may be wrong
     lost: float = 0.0  #: seconds of it that are thrown away, after the place where decoding begins
@@ -52,8 +57,8 @@ class Sound:
 class Frames:
     """Which frames of a video are handed over, and how.
 
-    The media is divided into cells of 1/`rate` seconds, from its start on: that is `origin` on the clock that is
-    written in the file, in seconds. Of each cell from number `first_cell` on, the first frame is taken.
+    The media is divided into cells of 1/`rate` seconds, from its start on: that is `origin`, in seconds, on the clock
+    that is written in the file. Of each cell from number `first_cell` on, the first frame is taken.
     """
 
     stream: int  #: among the video streams that are no cover art
@@ -65,6 +70,7 @@ class Frames:
     keys_only: bool = False  #: whether only key frames are decoded, and count
     most: int | None = None  #: frames, after which the process ends
     sound: int | None = None  #: the audio stream of the file, if there is one
+    is_rebased: bool = False  #: whether `origin` and all times are on a clock that ffmpeg makes, which starts with 0
     heard: Sound | None = None  #: that is handed over as well, through ASIDE
     heard_from: float = 0.0  #: where it begins, in seconds on the clock that is written in the file
 
@@ -94,7 +100,7 @@ def decode(binary: Path, path: Path, demuxer: str, start: float, length: float, 
     media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **seek, **safety(demuxer))
     outputs = [_heard(media, asked, "pipe:1")]
     if asked.has_video and demuxer in _CLOCK_OF_STREAMS_IN_USE:
-        outputs.append(media["V:0"].output("-", format="null", vcodec="copy"))
+        outputs.append(media["V:0"].output("-", format="null", vcodec="copy", **{"bsf:v": _READ_ALONG}))
     command = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     command = command.global_args("-nostdin", "-hide_banner", "-v", "error", *_ONE_THREAD)
     return _strings(command.compile(cmd=str(binary)))
@@ -127,8 +133,7 @@ def _sound_filters(asked: Sound) -> list[str]:
     filters += [] if asked.paced_at is None else [f"asetpts='{_paced(asked.paced_at)}'"]
     filters += [f"atrim=start={asked.lost:.3f}"] if asked.lost > 0 else []
     # Mixed before it is resampled, which halves that work for stereo; as float, at a gain that cannot clip.
-    mixed = ["aresample=async=1:rematrix_maxval=1", "aformat=sample_fmts=fltp:channel_layouts=mono"]
-    filters += mixed if asked.channels == 1 else ["aresample=async=1"]
+    filters += mixing.mixed(asked.mix) if asked.channels == 1 else mixing.apart(asked.channels)
     # What filters hold at a change is lost. Where samples are counted, nothing tells how much: they must hold little.
     resampler = RESAMPLERS["swr" if asked.counts else asked.resampler]
     filters.append(f"aresample={SAMPLE_RATE}" + "".join(f":{name}={value}" for name, value in resampler.items()))
@@ -150,14 +155,13 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
     """Frames as rgb24 on standard output. Decoding begins at `start` and ends `length` seconds later.
 
     A line for each frame goes to NOTES: the third number in it is the frame's time, in microseconds on the
-    clock that is written in the file, the fourth how long it is shown.
+    clock that `origin` is on, the fourth how long it is shown.
     """
     options: dict[str, Any] = {"ss": f"{start:.3f}"} if start > 0 else {}
     options |= {"skip_frame": "nokey"} if asked.keys_only and demuxer not in _TIMES_FROM_BEFORE else {}
     options |= {"noautorotate": None} if asked.is_turned else {}
     media = ffmpeg.input(source(path), t=f"{length:.3f}", threads=1, **options, **safety(demuxer))
-    # A frame at the very start of a cell may lie a rounding error before it.
-    cell, last_cell = (f"floor(({time}-{asked.origin:.6f})*{asked.rate!r}+1e-6)" for time in ("t", "prev_selected_t"))
+    cell, last_cell = (cells.expression(time, asked.origin, asked.rate) for time in ("t", "prev_selected_t"))
     conditions = [f"gte({cell},{asked.first_cell})", f"(isnan(prev_selected_t)+gt({cell},{last_cell}))"]
     conditions += ["key"] if asked.keys_only else []
     picked = media[f"V:{asked.stream}"].filter("select", "*".join(conditions))
@@ -178,9 +182,11 @@ def frames(binary: Path, path: Path, demuxer: str, start: float, length: float, 
     if asked.heard is not None:
         outputs.append(_heard(media, asked.heard, ASIDE, (asked.heard_from, end)))
     elif asked.sound is not None and demuxer in _CLOCK_OF_STREAMS_IN_USE:
-        outputs.append(media[f"a:{asked.sound}"].output("-", format="null", acodec="copy"))
+        along = media[f"a:{asked.sound}"]
+        outputs.append(along.output("-", format="null", acodec="copy", **{"bsf:a": _READ_ALONG}))
     command = ffmpeg.merge_outputs(*outputs)
-    command = command.global_args("-copyts", "-nostdin", "-hide_banner", "-v", "error", *_ONE_THREAD)
+    clock = [] if asked.is_rebased else ["-copyts"]
+    command = command.global_args(*clock, "-nostdin", "-hide_banner", "-v", "error", *_ONE_THREAD)
     return _strings(command.compile(cmd=str(binary)))
 
 
@@ -206,8 +212,11 @@ def packets(binary: Path, path: Path, demuxer: str, stream: int, start: float, e
 
 
 def describe(binary: Path, path: Path, demuxer: str) -> list[str]:
-    """What ffprobe knows about a file, as JSON on standard output; on standard error, how it came to know it."""
-    shown = ["-print_format", "json", "-show_format", "-show_streams"]
+    """What ffprobe knows about a file, as JSON on standard output; on standard error, how it came to know it.
+
+    Not the tags of the file, which may be a book.
+    """
+    shown = ["-print_format", "json", "-show_entries", "format=start_time,duration:stream"]
     return [str(binary), "-v", "warning", "-hide_banner", *shown, *_options(demuxer), "-i", source(path)]
 
 

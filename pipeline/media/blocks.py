@@ -38,8 +38,8 @@ def _inside(data: bytes, wanted: int) -> Iterator[bytes]:
     """The contents of the elements with that id, one level down."""
     place = 0
     while place < len(data):
-        name, place = _number(data, place, keep_mark=True)
-        size, place = _number(data, place, keep_mark=False)
+        name, place = number(data, place, keep_mark=True)
+        size, place = number(data, place, keep_mark=False)
         # A size of ones alone means: to the end.
         end = len(data) if size is None else place + size
         if name == wanted and (size is None or end <= len(data)):
@@ -47,7 +47,7 @@ def _inside(data: bytes, wanted: int) -> Iterator[bytes]:
         place = end
 
 
-def _number(data: bytes, place: int, *, keep_mark: bool) -> tuple[int | None, int]:
+def number(data: bytes, place: int, *, keep_mark: bool) -> tuple[int | None, int]:
     """A number whose first set bit tells how many bytes it has, and what follows it; None when all bits are set."""
     first = data[place] if place < len(data) else 0
     num_bytes = 9 - first.bit_length()

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import LimitError, PermanentError
@@ -52,7 +52,8 @@ class Description:
     @property
     def extent(self) -> Extent:
         """Of the sound, where there is any: its windows are what a file is divided into."""
-        return self.sound_extent if self.audio else self.video_extent
+        is_heard = self.audio and (_is_known(self.audio[self.chosen]) or not self.videos)
+        return self.sound_extent if is_heard else self.video_extent
 
     @property
     def frame_rate(self) -> float | None:
@@ -78,7 +79,7 @@ def read(output: bytes, notes: str, *, audio_stream: int | None = None, video_st
     chosen = _choose(audio) if audio_stream is None else _asked(audio_stream, len(audio), "audio")
     chosen_video = _choose(videos) if video_stream is None else _asked(video_stream, len(videos), "video")
     container: dict[str, Any] = said.get("format", {})
-    is_alone = len(audio) + len(videos) == 1
+    is_alone = sum(not _is_picture(stream) for stream in streams) == 1
     is_exact = _ESTIMATED not in notes
     return Description(
         streams=streams,
@@ -92,6 +93,31 @@ def read(output: bytes, notes: str, *, audio_stream: int | None = None, video_st
     )
 
 
+def as_counted(description: Description) -> Description:
+    """The description of a file that is cut off, of which ffprobe tells the length that is left: as it was before, by
+    the number of frames that its header tells."""
+    sound, video = description.sound_extent, description.video_extent
+    if description.audio:
+        sound = replace(sound, promise=_counted(description.audio[description.chosen]))
+    if description.video is not None:
+        video = replace(video, promise=_counted(description.video))
+    return replace(description, sound_extent=sound, video_extent=video)
+
+
+def continued(description: Description, share: float) -> Description:
+    """The description of a file of which it is only that `share`: more of the same follows, which ffmpeg cannot read.
+
+    So that this is missed, it counts as promised. Raises PermanentError where nothing tells how long that would be.
+    """
+    if share == 1.0:
+        return description
+    if description.extent.length is None:
+        raise PermanentError("the file is several files, one written behind the other: join them with an editor")
+    extents = (description.sound_extent, description.video_extent)
+    sound, video = (Extent(*(end and end / share for end in (one.length, one.length))) for one in extents)
+    return replace(description, sound_extent=sound, video_extent=video)
+
+
 def info(description: Description, demuxer: str, duration: float | None) -> MediaInfo:
     """The record of a described file. Raises PermanentError when ffmpeg does not know how to decode what is in it."""
     seen = _video(description)
@@ -99,7 +125,7 @@ def info(description: Description, demuxer: str, duration: float | None) -> Medi
         kind="sound" if seen is None else "video",
         demuxer=demuxer,
         duration=None if duration is None else round(duration, 3),
-        audio=_audio(description),
+        audio=_audio(description, seen),
         audio_streams=len(description.audio),
         video=seen,
         video_streams=len(description.videos),
@@ -135,8 +161,10 @@ def refuse(info: MediaInfo, num_streams: int, limits: Limits, frame_rate: float 
 
 
 def refuse_frames(info: MediaInfo, rate: float, limits: Limits) -> None:
-    """Raise LimitError when a job would look at more frames of a video than it may: `rate` of each second."""
-    within(limits, "frames", math.ceil((info.duration or 0.0) * rate), "frames of a job")
+    """Raise LimitError when a job would look at more of a video than it may: at `rate` frames of each second."""
+    length = (info.video.promised if info.video is not None else None) or info.duration or 0.0
+    within(limits, "duration_seconds", length, "duration", " s")
+    within(limits, "frames", math.ceil(length * rate), "frames of a job")
 
 
 def longest(info: MediaInfo, limits: Limits) -> float:
@@ -153,28 +181,49 @@ def too_long(info: MediaInfo, limits: Limits) -> LimitError:
     return holds_more(limits, setting, "s of sound", longest_seconds)
 
 
-def is_declaring(demuxer: str) -> bool:
-    """Whether the lengths in files of this format are what was written into their headers."""
-    return demuxer in _DECLARING
+def is_declaring(info: MediaInfo) -> bool:
+    """Whether the lengths of a file are what was written into its header, or are more than there seems to be."""
+    video = info.video
+    is_short = video is not None and (video.promised or 0.0) > (video.length or 0.0)
+    return is_short or info.demuxer in _DECLARING
 
 
 def promised_end(info: MediaInfo) -> float | None:
     """Where the sound ends by what its header declares, in seconds; None when it declares nothing."""
-    return info.duration if is_declaring(info.demuxer) else None
+    return info.duration if is_declaring(info) else None
 
 
-def _audio(description: Description) -> AudioStream | None:
+def _audio(description: Description, video: VideoStream | None) -> AudioStream | None:
+    """The sound to decode; None without any, and where it is unknown but there is a `video` to go on with."""
     if not description.audio:
         return None
     stream = description.audio[description.chosen]
-    codec, rate, channels = stream.get("codec_name"), number(stream.get("sample_rate")), stream.get("channels", 0)
-    if not codec or codec == "unknown":
+    rate, channels = number(stream.get("sample_rate")), stream.get("channels", 0)
+    if video is not None and not (_is_known(stream) and rate and channels):
+        return None
+    if not _is_known(stream):
         raise PermanentError("the sound is in a codec that is not known here", str(stream.get("codec_tag_string", "")))
     if not rate or not channels:
         raise PermanentError("the file is broken: its header tells no sample rate or no channels")
     return AudioStream(
-        index=description.chosen, codec=codec, sample_rate=int(rate), channels=channels, language=_language(stream)
+        index=description.chosen,
+        codec=str(stream["codec_name"]),
+        sample_rate=int(rate),
+        channels=channels,
+        layout=_layout(stream),
+        language=_language(stream),
     )
+
+
+def _layout(stream: dict[str, Any]) -> str | None:
+    """Which of its channels is which; None when the file does not declare that."""
+    layout = stream.get("channel_layout")
+    return None if layout in (None, "unknown") else str(layout)
+
+
+def _is_known(stream: dict[str, Any]) -> bool:
+    """Whether ffmpeg has a name for what the stream is written in."""
+    return stream.get("codec_name", "unknown") not in (None, "", "unknown")
 
 
 def _language(stream: dict[str, Any]) -> str | None:
@@ -197,8 +246,10 @@ def _video(description: Description) -> VideoStream | None:
 
 def _extent(stream: dict[str, Any], container: dict[str, Any], is_alone: bool, is_exact: bool) -> Extent:
     """`is_alone`: nothing else in the file has a length. `is_exact`: no length was estimated."""
-    end = _stream_end(stream, container)
-    length = end if end is not None else number(container.get("duration"))
+    end, whole = _stream_end(stream, container), number(container.get("duration"))
+    ends = [one for one in (end, whole) if one is not None]
+    # A stream may be marked with a length that it had in another file.
+    length = min(ends, default=None)
     return Extent(length=length, promise=length if is_exact and (end is not None or is_alone) else None)
 
 
@@ -225,14 +276,23 @@ def _is_picture(stream: dict[str, Any]) -> bool:
 
 def _stream_end(stream: dict[str, Any], container: dict[str, Any]) -> float | None:
     """End of one stream on the clock of the file, in seconds."""
-    for name, value in stream.get("tags", {}).items():
-        if name.upper().startswith("DURATION") and (end := _clock(value)) is not None:
+    tags = {name.upper(): value for name, value in stream.get("tags", {}).items()}
+    # Some programs name a language behind it, and others leave that where it was. The shortest name is the true one.
+    for name in sorted(tags, key=len):
+        if name.startswith("DURATION") and (end := _clock(tags[name])) is not None:
             return end  # Matroska writes the end here, not the length
     duration = number(stream.get("duration"))
     if duration is None:
         return None
     start, origin = number(stream.get("start_time")), number(container.get("start_time"))
     return duration + (max(0.0, start - origin) if start is not None and origin is not None else 0.0)
+
+
+def _counted(stream: dict[str, Any]) -> float | None:
+    """Seconds of as many frames as a header tells."""
+    frames = number(stream.get("nb_frames"))
+    ticks, _, rate = str(stream.get("time_base", "")).partition("/")
+    return frames * (number(ticks) or 0.0) / (number(rate) or 1.0) if frames else None
 
 
 def _clock(text: str) -> float | None:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from pipeline.errors import PermanentError
 from pipeline.job import MediaInfo
-from pipeline.limits import within
-from pipeline.media import arguments, description, documents, sniff
+from pipeline.limits import holds_more, within
+from pipeline.media import arguments, clocks, description, documents, riff, sniff
 from pipeline.media.description import Description
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.pictures import in_process
+from pipeline.media.sandbox.process import TooMuchError
 from pipeline.media.sound import wav
 
-_MAX_BYTES = 8_000_000  # of ffprobe's JSON
 _MAX_TAGS = 8  # ID3 tags in a row
 
 
@@ -53,10 +53,17 @@ def describe(
     path: Path, demuxer: str, ffmpeg: Ffmpeg, *, audio_stream: int | None = None, video_stream: int | None = None
 ) -> Description:
     """What ffprobe says about sound or video. Raises PermanentError when the header cannot be read."""
-    output, ending = ffmpeg.run(arguments.describe(ffmpeg.ffprobe, path, demuxer), _MAX_BYTES)
+    limits = ffmpeg.limits
+    try:
+        output, ending = ffmpeg.run(arguments.describe(ffmpeg.ffprobe, path, demuxer), limits.header_bytes)
+    except TooMuchError as error:
+        raise holds_more(limits, "header_bytes", "bytes of streams and their tags") from error
     if ending.code:
         raise PermanentError(_broken(ending.stderr), ending.stderr)
-    return description.read(output, ending.stderr, audio_stream=audio_stream, video_stream=video_stream)
+    described = description.read(output, ending.stderr, audio_stream=audio_stream, video_stream=video_stream)
+    if demuxer == "avi" and riff.is_cut_off(path):
+        described = description.as_counted(described)
+    return description.continued(described, clocks.share_of_first(path, demuxer))
 
 
 def _broken(stderr: str) -> str:

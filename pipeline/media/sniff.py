@@ -5,11 +5,13 @@ from typing import Literal
 
 from pipeline.errors import PermanentError
 from pipeline.media import plaintext
+from pipeline.media.sound import rows
 
 #: Bytes of a file that `recognise` wants to see.
 HEAD_BYTES = 1 << 16
 
 _ID3_HEADER = 10  # bytes
+_APE_HEADER = 32  # bytes
 _TS_PACKETS = 5  # sync bytes that must stand in a row, where the head is long enough
 
 _MOV_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"})
@@ -25,11 +27,25 @@ _MAGICS = (
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (b"\x00\x00\x01\xba", "mpeg"),
     (b"\x06\x0e\x2b\x34", "mxf"),
+    (b"DKIF", "ivf"),
+    (b"nut/multimedia container\0", "nut"),
+    (b".RMF", "rm"),
+    (b"YUV4MPEG2 ", "yuv4mpegpipe"),
+    (b"wvpk", "wv"),
+    (b"TTA1", "tta"),
+    (b"Creative Voice File\x1a", "voc"),
+    (b"\x7f\xfe\x80\x01", "dts"),
+    (b"\xfe\x7f\x01\x80", "dts"),
+    (b"\x1f\xff\xe8\x00", "dts"),
+    (b"\xff\x1f\x00\xe8", "dts"),
 )
+#: Frames of Dolby TrueHD, and of the format that it came from, are marked at byte 4.
+_LOSSLESS = {b"\xf8\x72\x6f\xba": "truehd", b"\xf8\x72\x6f\xbb": "mlp"}
 #: Containers that name their kind at byte 8.
 _FORMS = {
     (b"RIFF", b"WAVE"): "wav",
     (b"RF64", b"WAVE"): "wav",
+    (b"BW64", b"WAVE"): "wav",
     (b"RIFF", b"AVI "): "avi",
     (b"FORM", b"AIFF"): "aiff",
     (b"FORM", b"AIFC"): "aiff",
@@ -67,7 +83,7 @@ def recognise(head: bytes) -> Recognised:
     if picture := _picture(head):
         return Recognised("picture", picture)
     # Behind a tag there may be rubbish before the first frame: the mp3 demuxer looks for it.
-    found = _demuxer(behind_id3(head), tagged=id3_bytes(head) > 0)
+    found = _demuxer(behind_ape(behind_id3(head)), tagged=id3_bytes(head) > 0)
     if found is None:
         reason = "this is not a media format that reelmill accepts"
         raise PermanentError(reason, f"first bytes: {head[:16].hex(' ')}")
@@ -88,6 +104,13 @@ def behind_id3(head: bytes) -> bytes:
     while length := id3_bytes(head):
         head = head[length:]
     return head
+
+
+def behind_ape(head: bytes) -> bytes:
+    """`head` without the APE tag it begins with, which belongs to the end of a file."""
+    if not head.startswith(b"APETAGEX"):
+        return head
+    return head[_APE_HEADER + int.from_bytes(head[12:16], "little") :]
 
 
 def _picture(head: bytes) -> str | None:
@@ -120,6 +143,8 @@ def _demuxer(head: bytes, *, tagged: bool) -> str | None:
             return name
     if head[4:8] in _MOV_ATOMS:
         return "mov"
+    if head[4:8] in _LOSSLESS:
+        return _LOSSLESS[head[4:8]]
     return _FORMS.get((head[:4], head[8:12])) or _frames(head) or ("mp3" if tagged else None)
 
 
@@ -131,12 +156,16 @@ def _frames(head: bytes) -> str | None:
         return "mpegts"
     if _is_adts(head):
         return "aac"
-    return "mp3" if _is_mpeg_audio(head) else None
+    if _is_mpeg_audio(head):
+        return "mp3"
+    # A recording may begin anywhere in a packet or a frame.
+    is_cut = any(_is_mpegts(head, packet, place, _TS_PACKETS) for packet in (188, 192) for place in range(packet))
+    return "mpegts" if is_cut else rows.demuxer(head)
 
 
-def _is_mpegts(head: bytes, packet: int, offset: int) -> bool:
+def _is_mpegts(head: bytes, packet: int, offset: int, least: int = 2) -> bool:
     syncs = head[offset : offset + packet * _TS_PACKETS : packet]
-    return len(syncs) >= 2 and set(syncs) == {0x47}
+    return len(syncs) >= least and set(syncs) == {0x47}
 
 
 def _is_adts(head: bytes) -> bool:

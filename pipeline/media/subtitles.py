@@ -15,6 +15,9 @@ from pipeline.media.ffmpeg import Ffmpeg
 #: Codecs that ffmpeg makes text of. Any others are pictures of text.
 _TEXTS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text", "eia_608"})
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")  # of BCP 47, in small letters
+_MARKUP = re.compile(r"(</?[biu]>)")
+_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|nbsp|lrm|rlm|#[0-9]+|#x[0-9a-fA-F]+);)")
+_WITH_HARD_SPACES = frozenset({"ass", "ssa"})
 _STROKES = frozenset("mnlbspc")  # what ASS draws shapes with
 _NUMBER = re.compile(r"-?[0-9.]+")
 _UNKNOWN = frozenset({"und", "mis", "mul", "zxx"})
@@ -76,7 +79,7 @@ def read(path: Path, info: MediaInfo, ffmpeg: Ffmpeg) -> tuple[Subtitles, ...]:
 
 
 def _read(stream: SubtitleStream, track: Sequence[Block], flags: tuple[str, ...]) -> Subtitles:
-    said = document(track)
+    said = document(track, has_hard_spaces=stream.codec in _WITH_HARD_SPACES)
     name = None if said is None else _name(stream)
     return Subtitles(stream.model_copy(update={"output": name, "flags": flags}), said)
 
@@ -86,21 +89,32 @@ def _name(stream: SubtitleStream) -> str:
     return ".".join(part for part in ("subtitles", str(stream.index), stream.language, "vtt") if part)
 
 
-def document(track: Sequence[Block]) -> bytes | None:
-    """Blocks as ffmpeg writes WebVTT into Matroska, as a WebVTT file; None when nothing is said in them."""
-    cues = [cue for cue in map(_cue, sorted(track, key=lambda block: block.start)) if cue]
+def document(track: Sequence[Block], *, has_hard_spaces: bool = False) -> bytes | None:
+    """Blocks as ffmpeg writes WebVTT into Matroska, as a WebVTT file; None when nothing is said in them.
+
+    `has_hard_spaces`: whether `\\h` stands for a space that no line breaks at.
+    """
+    ordered = sorted(track, key=lambda block: block.start)
+    cues = [cue for block in ordered if (cue := _cue(block, has_hard_spaces=has_hard_spaces))]
     return "\n".join(["WEBVTT\n", *cues]).encode() if cues else None
 
 
-def _cue(block: Block) -> str:
+def _cue(block: Block, *, has_hard_spaces: bool) -> str:
     """A cue behind its times; empty without words. In a block, the name of the cue and its settings come first."""
-    text = block.data.decode("utf-8", "replace").split("\n", 2)[2:]
-    stripped = (line.strip() for line in "".join(text).splitlines())
-    lines = [line.replace("-->", "--&gt;") for line in stripped if line and not _is_drawing(line)]
+    text = "".join(block.data.decode("utf-8", "replace").split("\n", 2)[2:])
+    stripped = (line.strip() for line in (text.replace("\\h", "\u00a0") if has_hard_spaces else text).splitlines())
+    lines = [_escaped(line) for line in stripped if line and not _is_drawing(line)]
     if not lines or block.start < 0 or block.length <= 0:
         return ""
     times = f"{_timestamp(block.start)} --> {_timestamp(block.start + block.length)}"
     return "".join(f"{line}\n" for line in (times, *lines))
+
+
+def _escaped(line: str) -> str:
+    """Words as WebVTT wants them. ffmpeg leaves them as they are; what is bold, in italics or underlined, it marks."""
+    parts = _MARKUP.split(_AMPERSAND.sub("&amp;", line))
+    words = [part.replace("<", "&lt;").replace(">", "&gt;") for part in parts[::2]]
+    return "".join(part for pair in zip(words, [*parts[1::2], ""], strict=True) for part in pair)
 
 
 def _is_drawing(line: str) -> bool:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.job import MediaInfo, Window
+from pipeline.media import clocks
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import estimated_length
-from pipeline.media.sound import adts
+from pipeline.media.sound import counting
 from pipeline.media.sound.levels import FRAMES_PER_SECOND, levels, pause_frames, quietest, silences, threshold
 from pipeline.media.sound.packing import unvoiced
 from pipeline.media.sound.pcm import Pcm
@@ -18,7 +19,7 @@ _SEARCH = 5  # seconds on each side of a border in which a silence is looked for
 _UNCUT = 1.5  # windows that a file may be long and still be one
 #: Formats without an index: ffmpeg reads them from the start to find a place, so that each window costs more than the
 #: one before it. No more than so many windows keep that below a tenth of the decoding.
-_WITHOUT_INDEX = frozenset({"mp3", "aac", "ac3", "eac3", "amr"})
+_WITHOUT_INDEX = frozenset({"mp3", "aac", "loas", "ac3", "eac3", "amr", "dts", "mlp", "truehd"})
 _MAX_WITHOUT_INDEX = 6
 
 
@@ -33,11 +34,11 @@ def choose_windows(
     if not info.is_timed or info.is_animation:
         return (Window(index=0, start=0.0, end=None),)
     length = info.duration if info.duration is not None else estimated_length(path, info, ffmpeg)
-    length = min(length or 0.0, longest(info, ffmpeg.limits))
+    length = min(max(length or 0.0, _seen_seconds(info)), longest(info, ffmpeg.limits))
     if info.demuxer in _WITHOUT_INDEX:
         window_seconds = max(window_seconds, length / _MAX_WITHOUT_INDEX)
     nominal = nominal_borders(length, window_seconds)
-    if nominal and info.demuxer == "aac" and adts.changes_rate(path):
+    if nominal and (clocks.go_back(path, info.demuxer) or counting.is_due(path, info.demuxer)):
         return _between([])  # no place in it can be sought
     if info.audio is None:
         return _between([float(border) for border in nominal])
@@ -50,12 +51,19 @@ def _in_silences(
     """The borders moved to where nobody speaks."""
     around = min(_SEARCH, nominal[0] // 3) if nominal else 0
     borders: list[float] = []
+    known = 0  # how many of them have something behind them
     for border in nominal:
         pcm = b"".join(Pcm(path, info, border - around, 2 * around, ffmpeg))
-        if not pcm:
-            break  # the file ends before its header says: the last window will tell
-        borders.append(round(border - around + place_border(pcm, detect), 3))
-    return borders
+        # In a hole of the sound a border may lie anywhere.
+        borders.append(round(border - around + place_border(pcm, detect), 3) if pcm else float(border))
+        if pcm or border < _seen_seconds(info):
+            known = len(borders)
+    return borders[:known]  # there the file may end before its header says: the last window will tell
+
+
+def _seen_seconds(info: MediaInfo) -> float:
+    """Where its video ends, as far as anybody knows; 0 without one."""
+    return (info.video.length or 0.0) if info.video is not None else 0.0
 
 
 def _between(borders: Sequence[float]) -> tuple[Window, ...]:

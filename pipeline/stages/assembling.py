@@ -1,5 +1,6 @@
 """The finished document of a job, as a function of what the bucket holds. Pure."""
 
+import heapq
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 
@@ -22,19 +23,25 @@ from pipeline.job import (
     Windows,
 )
 from pipeline.media.video.choice import parse
-from pipeline.stages.captions import timeline
+from pipeline.stages.captions import MERGED, STILL, timeline
 from pipeline.stages.completion import Place, Survey
 
 Answers = Mapping[Place, Answer | Failure]
+_ABOUT = 1.0  # seconds within which ends of sound and of video are the same
+#: Seconds between two clips from which on it is said that nobody speaks there: no clip has such a silence in it.
+_SILENCE = 8.0
+#: Flags of a plan that are about its sound alone.
+_OF_SOUND = frozenset({"quiet", "out_of_phase"})
 
 
 def assemble(job: Job, seen: Survey, answers: Answers) -> Result:
     """The finished document, as a function of what the bucket holds."""
     if isinstance(seen.prepared, Failure):
         return bare_result(job, seen.prepared)
-    segments = timeline(_segments(seen, answers), step=_gap(seen))
+    answered_segments = timeline(_segments(seen, answers), step=_gap(seen))
+    segments = tuple(heapq.merge(answered_segments, _silences(seen), key=lambda segment: segment.start))
     failures = tuple(_failures(seen, answers))
-    status = _status(seen, segments, failures)
+    status = _status(seen, answered_segments, failures)
     answered = [answer for answer in answers.values() if isinstance(answer, Answer)]
     return Result(
         job=job.id,
@@ -117,22 +124,84 @@ def _text(seen: Survey, segments: tuple[TextSegment, ...], answers: Answers) -> 
 
 def _segments(seen: Survey, answers: Answers) -> Iterator[TextSegment]:
     """Each kind by itself within a window; what failed or could not be read is marked."""
-    windows = seen.prepared.windows if isinstance(seen.prepared, Windows) else ()
-    for window in windows:
+    if not isinstance(seen.prepared, Windows):
+        return
+    for window in seen.prepared.windows:
         plan = seen.planned.get(window.index)
         if isinstance(plan, Failure):
-            end = window.end if window.end is not None else _promised_end(seen, window.start)
-            yield _missing(window.start, end, plan)
+            end = window.end if window.end is not None else _promised_end(seen.prepared, window.start)
+            yield _missing(window.start, end, plan, seen.prepared.kinds[0])
         elif isinstance(plan, Plan):
-            for segment in plan.segments:
-                yield from _spoken(segment, answers.get((window.index, segment.index)), plan.flags)
-            if plan.missing is not None:
-                yield _missing(plan.end, plan.missing_until or plan.end, plan.missing)
+            found = [
+                piece
+                for segment in plan.segments
+                for piece in _spoken(segment, answers.get((window.index, segment.index)), _flags(plan, segment.kind))
+            ]
+            pages = _unread_pages(plan, seen.prepared)
+            yield from _stills(plan, seen.prepared.kinds)
+            yield from sorted([*found, *pages], key=lambda page: page.start) if pages else found
+            yield from () if pages else _unread(plan, seen.prepared)
 
 
-def _promised_end(seen: Survey, start: float) -> float:
-    promised = seen.prepared.media.duration if isinstance(seen.prepared, Windows) else None
-    return max(promised or start, start)
+def _stills(plan: Plan, kinds: tuple[Kind, ...]) -> Iterator[TextSegment]:
+    """Of what is seen, the stretch at the start of a window in which no new frame is shown."""
+    for kind in kinds:
+        first = min((segment.start for segment in plan.segments if segment.kind == kind), default=plan.end)
+        if kind in MERGED and first > plan.start:
+            yield TextSegment(start=plan.start, end=first, text="", kind=kind, flags=(STILL,))
+
+
+def _unread_pages(plan: Plan, windows: Windows) -> list[TextSegment]:
+    """The pages of a picture file that are not there."""
+    if plan.missing is None or windows.kinds != ("picture",) or windows.media.picture is None:
+        return []
+    there = {segment.start for segment in plan.segments}
+    pages = (float(page) for page in range(windows.media.picture.pages))
+    return [_missing(page, page, plan.missing, "picture") for page in pages if page not in there]
+
+
+def _unread(plan: Plan, windows: Windows) -> Iterator[TextSegment]:
+    """What could not be read of a window, from some place on: of two kinds, the one of which nothing lies behind it."""
+    if plan.missing is not None:
+        reached = {segment.kind for segment in plan.segments if segment.end > plan.end + _ABOUT}
+        kind = next((kind for kind in windows.kinds if kind not in reached), windows.kinds[0])
+        yield _missing(plan.end, plan.missing_until or plan.end, plan.missing, kind)
+
+
+def _flags(plan: Plan, kind: Kind) -> tuple[str, ...]:
+    """What is known of a window that concerns its segments of that kind."""
+    return tuple(flag for flag in plan.flags if kind in ("sound", "scene") or flag not in _OF_SOUND)
+
+
+def _silences(seen: Survey) -> Iterator[TextSegment]:
+    """Where speech was looked for, and no clip of it was found."""
+    prepared = seen.prepared
+    if not isinstance(prepared, Windows) or "sound" not in prepared.kinds:
+        return
+    for window in prepared.windows:
+        plan = seen.planned.get(window.index)
+        if isinstance(plan, Plan):
+            for start, end in _gaps(plan):
+                yield TextSegment(start=start, end=end, text="", flags=("no_speech", *plan.flags))
+
+
+def _gaps(plan: Plan) -> Iterator[tuple[float, float]]:
+    """The stretches of a window that no clip covers: long ones, and all of a window without any clip."""
+    clips = sorted((segment.start, segment.end) for segment in plan.segments if segment.kind == "sound")
+    place = plan.start
+    for start, end in (*clips, (plan.end, plan.end)):
+        if start - place >= _SILENCE or (not clips and start > place):
+            yield place, start
+        place = max(place, end)
+
+
+def _promised_end(windows: Windows, start: float) -> float:
+    """Where the media ends by its own account: in seconds, characters, or the number of its last page."""
+    info = windows.media
+    is_seen = not MERGED.isdisjoint(windows.kinds)
+    ends = [info.duration, info.video.promised if info.video is not None and is_seen else None, info.characters]
+    ends += [info.picture.pages - 1 if info.picture is not None else None]
+    return max(start, *(float(end or 0) for end in ends))
 
 
 def _spoken(segment: Segment, answer: Answer | Failure | None, flags: tuple[str, ...]) -> Iterator[TextSegment]:
@@ -141,7 +210,7 @@ def _spoken(segment: Segment, answer: Answer | Failure | None, flags: tuple[str,
     if isinstance(answer, Failure):
         yield _missing(segment.start, segment.end, answer, segment.kind, segment.speaker)
         return
-    flags = (*flags, *answer.flags)
+    flags = tuple(dict.fromkeys((*flags, *answer.flags)))
     if not answer.spans:
         # Never silently: of sound, it means that nobody speaks; of anything else, that the model had nothing to say.
         marked = tuple(dict.fromkeys((*flags, "no_speech" if segment.kind == "sound" else "empty")))
@@ -161,9 +230,7 @@ def _times(segment: Segment, span: Span) -> tuple[float, float]:
     return round(start, 3), round(end, 3)
 
 
-def _missing(
-    start: float, end: float, failure: Failure, kind: Kind = "sound", speaker: str | None = None
-) -> TextSegment:
+def _missing(start: float, end: float, failure: Failure, kind: Kind, speaker: str | None = None) -> TextSegment:
     return TextSegment(
         start=start, end=end, text="", kind=kind, flags=("missing",), reason=failure.reason, speaker=speaker
     )

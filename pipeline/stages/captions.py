@@ -13,6 +13,8 @@ from pipeline.job import Seconds, TextSegment
 
 #: Kinds that show how a video goes on. The places of the others are no stretches of time.
 MERGED = frozenset({"frames", "scene"})
+#: Marks a stretch in which what was seen before is still seen. It becomes a part of that caption.
+STILL = "still"
 _ENDS = ".,;:!?…。，、；：！？"
 
 
@@ -32,10 +34,14 @@ def merged(captions: Sequence[TextSegment], step: Seconds) -> Iterator[TextSegme
     """Captions of one kind, those that say the same as the one before with the whole stretch; flags are united.
 
     They must follow each other without a hole: the first frame of a window may come up to one `step` after its border.
-    What is missing stays what it is.
+    What is missing stays what it is. A caption lasts for as long as what it tells of stands still.
     """
     held: TextSegment | None = None
     for caption in captions:
+        if STILL in caption.flags:
+            if held is not None and _follows(held, caption, step):
+                held = held.model_copy(update={"end": max(held.end, caption.end)})
+            continue
         if held is not None and _goes_on(held, caption, step):
             flags = tuple(dict.fromkeys((*held.flags, *caption.flags)))
             held = held.model_copy(update={"end": max(held.end, caption.end), "flags": flags})
@@ -48,9 +54,12 @@ def merged(captions: Sequence[TextSegment], step: Seconds) -> Iterator[TextSegme
 
 
 def _goes_on(held: TextSegment, caption: TextSegment, step: Seconds) -> bool:
+    return _follows(held, caption, step) and bool(held.text.strip()) and said(held.text) == said(caption.text)
+
+
+def _follows(held: TextSegment, caption: TextSegment, step: Seconds) -> bool:
     is_there = "missing" not in held.flags and "missing" not in caption.flags
-    follows = held.start <= caption.start <= held.end + step
-    return is_there and follows and bool(held.text.strip()) and said(held.text) == said(caption.text)
+    return is_there and held.start <= caption.start <= held.end + step
 
 
 def said(text: str) -> tuple[str, ...]:

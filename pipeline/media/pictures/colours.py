@@ -1,5 +1,6 @@
 """Any kind of colour as 8-bit sRGB, scaled on the way. Pure: pictures in, pictures out; nothing is opened here."""
 
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -15,13 +16,23 @@ _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _WHITE = (255, 255, 255)
 
 
-def flat(image: Image.Image, size: Size, resample: Image.Resampling, profile: bytes | None) -> tuple[Image.Image, bool]:
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """How a file writes the values of a picture, where it tells more than the mode."""
+
+    bits: int = 0  #: of each; 0: not told
+    is_unsigned: bool = False
+
+
+def flat(
+    image: Image.Image, size: Size, resample: Image.Resampling, profile: bytes | None, samples: Samples = Samples()
+) -> tuple[Image.Image, bool]:
     """A loaded picture as RGB of that size, what is transparent white; whether its colour profile could be used.
 
     A picture without a profile counts as sRGB.
     """
     # Colours are few once a picture is small: the profile comes last.
-    scaled = _scaled(_plain(_stretched(image) if image.mode in _DEEP_MODES else image), size, resample)
+    scaled = _scaled(_plain(_stretched(image, samples) if image.mode in _DEEP_MODES else image), size, resample)
     alpha = scaled.getchannel("A") if scaled.mode == "RGBA" else None
     colours = scaled.convert("RGB") if alpha is not None else scaled
     shown, is_used = _managed(colours, profile)
@@ -32,14 +43,21 @@ def flat(image: Image.Image, size: Size, resample: Image.Resampling, profile: by
     return ground, is_used
 
 
-def _stretched(image: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits as 8 bits: of 16 bits the upper half, of any others their whole range."""
+def _stretched(image: Image.Image, samples: Samples) -> Image.Image:
+    """Grey values of more than 8 bits as 8 bits: of up to 16 bits the upper ones, of any others their whole range."""
     values = np.asarray(image)
     if values.dtype.itemsize == 2:
-        return Image.fromarray(np.rint(np.arange(65_536) / 257).astype(np.uint8)[values])
+        most = (1 << samples.bits) - 1 if 8 < samples.bits < 16 else 65_535
+        shades = np.rint(np.minimum(np.arange(65_536) / most, 1.0) * 255)
+        return Image.fromarray(shades.astype(np.uint8)[values])
+    is_long = image.mode == "I" and samples.bits == 32 and samples.is_unsigned
+    if is_long:
+        values = values.view(np.uint32)
     values = np.nan_to_num(values.astype(np.float64))
     low, high = float(values.min()), float(values.max())
-    if image.mode == "F" or low < 0 or high > 65_535:
+    if is_long:
+        low = min(low, 0.0)  # which is black, whatever else there is
+    if is_long or image.mode == "F" or low < 0 or high > 65_535:
         values = (values - low) * (65_535 / (high - low)) if high > low else np.zeros_like(values)
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))
 
@@ -64,8 +82,8 @@ def _managed(colours: Image.Image, data: bytes | None) -> tuple[Image.Image, boo
     try:
         profile = ImageCms.ImageCmsProfile(BytesIO(data))
         mode = _PROFILED.get(profile.profile.xcolor_space)
-        if mode == "L" and colours.mode == "RGB":
-            colours = colours.convert("L")
+        if {mode, colours.mode} == {"L", "RGB"}:  # a grey picture may have a profile of colours, and the reverse
+            colours = colours.convert(mode)
         if mode == colours.mode:
             return _converted(colours, profile), True
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):

@@ -3,7 +3,7 @@
 Each is iterated once, in bounded memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import PermanentError
@@ -16,7 +16,10 @@ from pipeline.payload import Frame, Payload, Piece
 
 
 class PicturePieces(Reading):
-    """The pictures of a picture file, page by page. The place of a picture is the number of its page, from 0 on."""
+    """The pictures of a picture file, page by page. The place of a picture is the number of its page, from 0 on.
+
+    Pages that are broken are missing; raises the first one's error when all of them are.
+    """
 
     def __init__(self, path: Path, info: MediaInfo, engine: SegmentLimits, ffmpeg: Ffmpeg) -> None:
         assert info.picture is not None, "the media is a picture"
@@ -28,11 +31,26 @@ class PicturePieces(Reading):
 
     def __iter__(self) -> Iterator[Piece]:
         name, engine = self._picture.format, self._engine
+        broken: dict[int, PermanentError] = {}
         for page in range(self._picture.pages):
-            found = in_process.read(self._path, name, engine.image_pixels, self._ffmpeg, engine.image_fit, page)
+            try:
+                found = in_process.read(self._path, name, engine.image_pixels, self._ffmpeg, engine.image_fit, page)
+            except PermanentError as error:
+                broken[page] = error
+                continue
             self.flags = tuple(dict.fromkeys((*self.flags, *found.flags)))
             place = float(page)
             yield Piece(place, place, Payload(kind="picture", frames=(Frame(place, found.image),)))
+        if len(broken) == self._picture.pages:
+            raise broken[0]
+        self.missing = _missing(broken) if broken else None
+
+
+def _missing(broken: Mapping[int, PermanentError]) -> Failure:
+    """What is said of these pages. Which they are is seen by those that are there."""
+    reason = "; ".join(dict.fromkeys(error.reason for error in broken.values()))
+    detail = "\n".join(f"page {page + 1}: {error.reason} {error.detail}" for page, error in broken.items())
+    return Failure(error="permanent", reason=reason, detail=detail)
 
 
 class AnimationPieces(Reading):

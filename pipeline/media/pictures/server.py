@@ -66,9 +66,8 @@ def _be_child(request: bytes, writing: int) -> None:
     """Do what is asked for, and end."""
     code = 1
     try:
-        with open(os.devnull, "r+b") as nothing:
-            for descriptor in (0, 1, 2):
-                os.dup2(nothing.fileno(), descriptor)
+        for descriptor in (0, 1, 2):
+            _lead_nowhere(descriptor)
         asked = json.loads(request)
         limits = Limits.model_validate(asked["limits"])
         seconds = int(limits.process_seconds) + 1
@@ -80,6 +79,14 @@ def _be_child(request: bytes, writing: int) -> None:
         code = 0
     finally:
         os._exit(code)
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    """Make it an end of a pipe whose other end is closed: there is no /dev/null in the sandbox."""
+    reading, writing = os.pipe()
+    os.dup2(writing if descriptor else reading, descriptor)
+    os.close(reading)
+    os.close(writing)
 
 
 def _answer(

@@ -60,6 +60,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+#: Tags of TIFF: of how many bits a value is, and what they mean; unsigned whole numbers, if nothing is said.
+_BITS, _SAMPLE_FORMAT, _UNSIGNED = 258, 339, 1
+_BOXES_BYTES = 1 << 16  # in which an AVIF or HEIF file tells what its picture is
+_HDR_CURVES = frozenset({16, 18})  # PQ and HLG, by ITU-T H.273
 _SUBFILE = 254  # the TIFF tag that tells what a page is
 _NO_PAGE = 0b101  # a smaller copy of another page, or its mask
 
@@ -69,7 +73,7 @@ class Picture:
     """`image` is a JPEG, upright, sRGB.
 
     `flags`: `first_picture_only`, when a HEIF file holds more of them; `profile_ignored`, when what it says about its
-    colours is of no use.
+    colours is of no use; `pale`, when it is HDR that nobody brings down to SDR.
     """
 
     image: bytes
@@ -80,15 +84,13 @@ def describe(path: Path, name: str, limits: Limits) -> PictureInfo:
     """What the header of a picture says. `name` is its format. Raises PermanentError as `read`."""
     within(limits, "picture_bytes", path.stat().st_size, "size of a picture", " bytes")
     with opened(path, name, limits) as image:
-        pages = 0
-        for pages, _ in enumerate(_pages(image), 1):
-            within(limits, "pages", pages, "pages")
+        pages = _num_pages(image, limits)
         _turn_to(image, 0)
         return PictureInfo(
             format=name,
             width=image.width,
             height=image.height,
-            pages=max(1, pages),
+            pages=pages,
             moves=name in _WITH_FRAMES and bool(getattr(image, "is_animated", False)),
         )
 
@@ -99,9 +101,12 @@ def read(path: Path, name: str, side: int, limits: Limits, fit: Fit = "inside", 
     Raises PermanentError when it is broken or has more pixels than it may, ResourceError when memory runs out.
     """
     with opened(path, name, limits) as image:
-        flags = ("first_picture_only",) if name == "heif" and getattr(image, "n_frames", 1) > 1 else ()
+        marks = {
+            "first_picture_only": name == "heif" and getattr(image, "n_frames", 1) > 1,
+            "pale": name in ("heif", "avif") and _is_hdr(path),
+        }
         _turn_to(image, page)
-        return finished(image, side, fit, flags)
+        return finished(image, side, fit, tuple(mark for mark, is_set in marks.items() if is_set))
 
 
 def finished(image: Image.Image, side: int, fit: Fit, flags: tuple[str, ...] = ()) -> Picture:
@@ -111,7 +116,8 @@ def finished(image: Image.Image, side: int, fit: Fit, flags: tuple[str, ...] = (
         image.draft("RGB", fitted(image.width, image.height, _DRAFT * side, fit))
     upright = _upright(image)
     size = fitted(upright.width, upright.height, side, fit)
-    shown, is_profile_used = colours.flat(upright, size, _FILTERS[fit], image.info.get("icc_profile"))
+    profile = image.info.get("icc_profile")
+    shown, is_profile_used = colours.flat(upright, size, _FILTERS[fit], profile, _samples(image))
     return Picture(jpeg(shown), flags if is_profile_used else (*flags, "profile_ignored"))
 
 
@@ -171,6 +177,36 @@ def _learn_heif() -> None:
         raise PermanentError(reason, str(error)) from error
     heif.options.DECODE_THREADS = 1
     heif.register_heif_opener()
+
+
+def _is_hdr(path: Path) -> bool:
+    """Whether the box that tells the colours of an AVIF or HEIF picture names a curve of HDR."""
+    with path.open("rb") as file:
+        _, mark, told = file.read(_BOXES_BYTES).partition(b"colrnclx")
+    return bool(mark) and int.from_bytes(told[2:4]) in _HDR_CURVES
+
+
+def _samples(image: Image.Image) -> colours.Samples:
+    """How a TIFF writes its values; of other formats, Pillow's mode tells it."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return colours.Samples()
+    bits, form = (image.tag_v2.get(tag, (0,))[0] for tag in (_BITS, _SAMPLE_FORMAT))
+    return colours.Samples(bits=int(bits), is_unsigned=form in (0, _UNSIGNED))
+
+
+def _num_pages(image: Image.Image, limits: Limits) -> int:
+    """How many pages there are. Where it cannot be read what follows a page, one more, that cannot be read either."""
+    pages = 0
+    try:
+        for pages, _ in enumerate(_pages(image), 1):
+            within(limits, "pages", pages, "pages")
+    except PipelineError:
+        raise
+    except Exception:  # Pillow lets almost anything through that its parsers run into
+        if not pages:
+            raise
+        pages += 1
+    return max(1, pages)
 
 
 def _pages(image: Image.Image) -> Iterator[None]:

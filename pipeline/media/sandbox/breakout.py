@@ -25,6 +25,7 @@ def breaches(path: str, port: int, allowed: frozenset[str] = frozenset({"PATH", 
         "holds files open that it was not given": _inherits,
         "starts processes": _forks,
         "traces": lambda: ctypes.CDLL(None).ptrace(_PTRACE_TRACEME, 0, 0, 0) == 0,
+        "changes files of the host": lambda: _marks("/dev/null") or _marks(0),
         "makes namespaces": lambda: ctypes.CDLL(None).unshare(_CLONE_NEWUSER) == 0,
     }
     found = []
@@ -47,6 +48,18 @@ def _writes() -> bool:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             os.unlink(target)
             return True
+    return False
+
+
+def _marks(file: str | int) -> bool:
+    """Whether the times or the mode of a file can be set, to what they are. `file`: its path, or as it is open here."""
+    with suppress(OSError):
+        told = os.stat(file)
+        with suppress(OSError):
+            os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+            return True
+        os.chmod(file, told.st_mode & 0o7777)
+        return True
     return False
 
 

@@ -1,7 +1,8 @@
 """What a media process can see and do: nothing but its program, the libraries of the system and one input.
 
-Made by bubblewrap: no network, own process ids, no capabilities, an empty environment, no device but /dev/null, no
-/proc, and nowhere to write. Nothing is started here; see `process`.
+Made by bubblewrap: no network, own process ids, no capabilities, an empty environment, no device (/dev/null would be
+that of the host, whose mode and times can be set), no /proc, and nowhere to write. Nothing is started here; see
+`process`.
 
 The program is process 1 of its sandbox, without bubblewrap's own process 1 beside it: that saves a process, gives its
 real exit status and keeps a child from killing it. It stays in the process group of bubblewrap, which `process` opens
@@ -71,7 +72,7 @@ class Sandbox:
         for outside, inside in shown:
             # An input that is missing is told by the program, as without a sandbox.
             options += ["--ro-bind-try", str(outside), str(inside)]
-        options += ["--dev-bind", "/dev/null", "/dev/null", "--chdir", "/", "--remount-ro", "/"]
+        options += ["--chdir", "/", "--remount-ro", "/"]
         filters = seccomp.program(platform.machine(), may_fork=may_fork)
         return Enclosure(self.bwrap, tuple(options), tuple(argv), filters)
 

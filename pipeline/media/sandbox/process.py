@@ -2,15 +2,18 @@
 
 It gets an almost empty environment, a session and process group of its own, and limits on memory, CPU time, open
 files and written bytes. The limits are on bubblewrap before it learns what to do, so that everything in the sandbox
-has inherited them.
+has inherited them. That on threads can only be set once the program is in a namespace of its own, as it would count
+all that its user runs; root is not held by it, which is why somebody looks, too.
 """
 
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from selectors import EVENT_READ, BaseSelector, DefaultSelector, SelectorKey
 from typing import IO
 
@@ -27,11 +30,19 @@ except ImportError:  # not a Unix: no limits to set
 Sink = Callable[[bytes], None]
 _CHUNK = 1 << 16  # bytes read at once
 _MAX_OPEN_FILES = 64
+_MAX_THREADS = 512  # of a program: more than decoders make on the largest machines
+_LOOK_SECONDS = 0.5  # from one look at the number of threads to the next
+#: What a process may take in all, of what its reader may spend waiting for it.
+_WITH_STALLS = 4
 _END_SECONDS = 10  # for a process that has closed its pipes
 _FAILED_SETUP = 1  # exit status of bubblewrap when it cannot build the sandbox
 #: bubblewrap's own exit status for a program that was killed by a signal is this and the signal's number.
 _KILLED = 128
 _SIGNALS = frozenset({"ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "SEGV", "SYS", "XCPU", "XFSZ"})
+
+
+class TooMuchError(PermanentError):
+    """More came than was asked for."""
 
 
 class Process:
@@ -51,6 +62,7 @@ class Process:
         """
         self._limits = limits
         self._status: IO[bytes] | None = None
+        self._told = b""  # by bubblewrap, about what it started
         self._popen = self._bare(argv, stdin, given) if enclosure is None else self._enclosed(enclosure, stdin, given)
         assert self._popen.stdout
         assert self._popen.stderr
@@ -71,28 +83,57 @@ class Process:
 
         What it says on standard error before it writes something is handed over before that.
 
-        Raises ResourceError at the deadline, PermanentError when more than `max_bytes` come or may come.
+        Raises ResourceError when it took too long, TooMuchError when more than `max_bytes` come, PermanentError when
+        more come than may, or it makes too many threads. What counts is the time spent waiting for it, up to a bound on
+        all the time.
         """
-        count, deadline = 0, time.monotonic() + self._limits.process_seconds
+        count, patience, next_look = 0, _Patience(self._limits), 0.0
         with DefaultSelector() as selector:
             for pipe in (self.stdout, *sinks):
                 selector.register(pipe, EVENT_READ, sinks.get(pipe))
+            if self._status is not None:
+                selector.register(self._status, EVENT_READ, self._learn)
             while selector.get_map():
-                ready = selector.select(max(0.0, deadline - time.monotonic()))
-                if not ready:
-                    raise too_slow(self._limits)
+                ready = patience.wait(selector)
+                if time.monotonic() >= next_look:
+                    self._look()
+                    next_look = time.monotonic() + _LOOK_SECONDS
                 for key, data in self._taken(selector, [key for key, _ in ready]):
                     if not data:
                         selector.unregister(key.fileobj)
                         continue
                     if key.data is not None:
                         key.data(data)
+                        if key.fileobj is self._status and self._pid_inside() is not None:
+                            selector.unregister(self._status)
                         continue
                     count += len(data)
                     within(self._limits, "process_output_bytes", count, "output of a media process", " bytes")
                     if count > max_bytes:
-                        raise PermanentError("the file holds more than it may", f"over {max_bytes} bytes came")
+                        raise TooMuchError("its decoder writes more than it was asked for", f"over {max_bytes} bytes")
                     yield data
+
+    def _learn(self, data: bytes) -> None:
+        """Take what bubblewrap tells of the program that it has started, and bound its threads."""
+        self._told += data
+        if (pid := self._pid_inside()) is not None and hasattr(resource, "prlimit"):
+            with suppress(ProcessLookupError, PermissionError):
+                resource.prlimit(pid, resource.RLIMIT_NPROC, (_MAX_THREADS, _MAX_THREADS))
+
+    def _look(self) -> None:
+        """Raise PermanentError when the program has more threads than any decoder makes."""
+        pid = self.pid if self._status is None else self._pid_inside()
+        with suppress(OSError):
+            threads = len(os.listdir(Path("/proc", str(pid), "task")))
+            if threads > _MAX_THREADS:
+                raise PermanentError("the file makes its decoder start too many threads", f"{threads} threads")
+
+    def _pid_inside(self) -> int | None:
+        """Number of the program in the sandbox, as it is called outside."""
+        with suppress(ValueError):
+            found: int | None = json.loads(self._told.partition(b"\n")[0]).get("child-pid")
+            return found
+        return None
 
     def _taken(self, selector: BaseSelector, ready: Sequence[SelectorKey]) -> list[tuple[SelectorKey, bytes]]:
         """What there is to read, errors first.
@@ -115,7 +156,7 @@ class Process:
             raise ResourceError("a media process did not end") from error
         if self._status is None:
             return code
-        if code == _FAILED_SETUP and b"exit-code" not in self._status.read():
+        if code == _FAILED_SETUP and b"exit-code" not in self._told + self._status.read():
             raise TransientError("the sandbox of a media process could not be set up")
         return _told_by_bwrap(code)
 
@@ -151,6 +192,25 @@ class Process:
             for descriptor in (*read_there, tell, tell_filter):
                 os.close(descriptor)
         return process
+
+
+class _Patience:
+    """How long a process may still take. While its reader is busy with other things, only the bound on all counts."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._left = limits.process_seconds
+        self._end = time.monotonic() + _WITH_STALLS * limits.process_seconds
+
+    def wait(self, selector: BaseSelector) -> list[tuple[SelectorKey, int]]:
+        """What can be read; nothing, if it takes long. Raises ResourceError when it took too long."""
+        before = time.monotonic()
+        left = min(self._left, self._end - before)
+        if left <= 0:
+            raise too_slow(self._limits)
+        ready = selector.select(min(left, _LOOK_SECONDS))
+        self._left -= time.monotonic() - before
+        return ready
 
 
 def too_slow(limits: Limits) -> ResourceError:

@@ -1,8 +1,9 @@
 """The system calls that a program in the sandbox may make: a filter for the kernel, as bytes. Pure, but for `install`.
 
 What no decoder needs is refused: sockets, other processes, namespaces, mounts, tracing, keys, modules of the kernel,
-clocks. The numbers of calls are those of Linux, one column for each machine. Calls newer than Linux 5.1 have the same
-number everywhere; all of them are answered as by a kernel that has not got them, which programs know how to do without.
+clocks, new owners, modes and times of files: standard input is the host's /dev/null. The numbers of calls are those of
+Linux, one column for each machine. Calls newer than Linux 5.1 have the same number everywhere; all of them are answered
+as by a kernel that has not got them, which programs know how to do without.
 """
 
 import ctypes
@@ -69,8 +70,23 @@ _REFUSED: dict[str, tuple[int, int]] = {
     "semget": (64, 190),
     "msgget": (68, 186),
     "mq_open": (240, 180),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "flock": (73, 32),
 }
-_ON_X86_64 = {"fork": 57, "vfork": 58, "inotify_init": 253, "modify_ldt": 154, "iopl": 172, "ioperm": 173}
+_ON_X86_64 = {
+    **{"fork": 57, "vfork": 58, "inotify_init": 253, "modify_ldt": 154, "iopl": 172, "ioperm": 173},
+    **{"chmod": 90, "chown": 92, "lchown": 94, "utime": 132, "utimes": 235, "futimesat": 261},
+}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _PRCTL = {"x86_64": 157, "aarch64": 167}
 _CLONE_THREAD = 0x0001_0000

@@ -6,6 +6,8 @@ that are sought mean anything. Such files are read from their start to their end
 
 import mmap
 import re
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 #: A frame begins with twelve set bits, the version, two bits that are 0, and whether there is a checksum; the next byte
@@ -21,16 +23,24 @@ def changes_rate(path: Path) -> bool:
     if path.stat().st_size < _HEADER_BYTES:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        first = next((found for found in _FRAME.finditer(data) if _goes_on(data, found.start())), None)
-        if first is None:
-            return False
-        rate = _rate(first[1][0])
+        looks = count()
+        place = _first(_FRAME, data, 0, looks)
+        if place is None or place == len(data):
+            return place is not None
+        rate = _rate(data[place + 2])
         others = bytes(byte for byte in range(256) if _rate(byte) != rate)
         other = re.compile(rb"\xff[\xf0\xf1\xf8\xf9][" + re.escape(others) + rb"]", re.DOTALL)
-        for looks, found in enumerate(other.finditer(data, first.start())):
-            if looks == _MAX_LOOKS or _goes_on(data, found.start()):
-                return True
-        return False
+        return _first(other, data, place, looks) is not None
+
+
+def _first(frame: re.Pattern[bytes], data: mmap.mmap, start: int, looks: Iterator[int]) -> int | None:
+    """Where frames begin to follow each other; the end of the data when too much only looks like one."""
+    for found in frame.finditer(data, start):
+        if next(looks) == _MAX_LOOKS:
+            return len(data)
+        if _goes_on(data, found.start()):
+            return found.start()
+    return None
 
 
 def _goes_on(data: mmap.mmap, place: int) -> bool:

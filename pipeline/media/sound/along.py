@@ -75,7 +75,9 @@ class Along:
         for placed in self._placing.put(data):
             self._received += len(placed)
             if self.wanted is None or self._received > self.wanted.most:
-                raise PermanentError("the file holds more than it may", f"{self._received} bytes of sound came")
+                raise PermanentError(
+                    "its decoder writes more than it was asked for", f"{self._received} bytes of sound"
+                )
             self._spool.put(placed)
 
     def close(self, ending: Ending) -> None:

@@ -10,7 +10,9 @@ from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.sound.along import Along
 from pipeline.media.sound.channels import ChannelSegmenter
 from pipeline.media.sound.cutting import Segmenter, SpeechClip
+from pipeline.media.sound.levels import DITHER, QUIET
 from pipeline.media.sound.pcm import Pcm
+from pipeline.media.sound.phase import SUSPECT, cancels
 from pipeline.media.sound.vad import Detector
 
 TOLERANCE = 1.0  # seconds that a header may promise too much
@@ -70,6 +72,9 @@ class WindowSound:
 class WindowCut:
     """Iterate once for the clips of speech of a window. Raises as its `sound`, which tells afterwards how it went.
 
+    Its flags tell, too, why speech may have been missed: `quiet`, where there is sound but all of it is too weak to be
+    taken for speech; `out_of_phase`, where the channels cancel each other out in their mix.
+
     `split`: the clips of each channel by itself, as of two people on the telephone.
     """
 
@@ -88,14 +93,20 @@ class WindowCut:
         #: that are cut each by itself
         self.channels = info.audio.channels if split and info.audio is not None else 1
         self.sound = WindowSound(path, info, window, ffmpeg, self.channels, along)
+        self._path, self._info, self._window, self._ffmpeg = path, info, window, ffmpeg
+        self._remarks: tuple[str, ...] = ()
         self._segmenter: Segmenter | ChannelSegmenter = Segmenter(window.start, clip_seconds, detect)
         if split:
             self._segmenter = ChannelSegmenter(window.start, clip_seconds, self.channels, detect)
 
     def __iter__(self) -> Iterator[SpeechClip]:
-        for chunk in self.sound:
-            yield from self._segmenter.feed(chunk)
-        yield from self._segmenter.finish()
+        is_empty = True
+        for clip in self._clips():
+            is_empty = False
+            yield clip
+        loudest = self._segmenter.loudest
+        is_quiet = loudest > DITHER and (is_empty or loudest < QUIET)
+        self._remarks = ("quiet",) * is_quiet + ("out_of_phase",) * self._cancels()
 
     @property
     def end(self) -> float:
@@ -103,7 +114,7 @@ class WindowCut:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        return self.sound.flags
+        return (*self.sound.flags, *self._remarks)
 
     @property
     def missing(self) -> Failure | None:
@@ -112,6 +123,24 @@ class WindowCut:
     @property
     def missing_until(self) -> float | None:
         return self.sound.missing_until
+
+    def _clips(self) -> Iterator[SpeechClip]:
+        for chunk in self.sound:
+            yield from self._segmenter.feed(chunk)
+        yield from self._segmenter.finish()
+
+    def _cancels(self) -> bool:
+        """Whether the mix is weak because its channels cancel each other out: weak ones are decoded once more."""
+        audio = self._info.audio
+        is_mixed = audio is not None and audio.channels > self.channels
+        if audio is None or not is_mixed or self._segmenter.loudest > SUSPECT:
+            return False
+        window, channels = self._window, audio.channels
+        length = None if window.end is None else window.end - window.start
+        try:
+            return cancels(Pcm(self._path, self._info, window.start, length, self._ffmpeg, channels), channels)
+        except PermanentError:  # what is only remarked on must not cost the text
+            return False
 
 
 def missing_until(window: Window, end: float, promised: float | None) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.job import SAMPLE_RATE
-from pipeline.media.sound.levels import FRAME_BYTES, FRAMES_PER_SECOND, Levels, levels, pause_frames, threshold
+from pipeline.media.sound.levels import FRAME_BYTES, FRAMES_PER_SECOND, SILENCE, Levels, levels, pause_frames, threshold
 from pipeline.media.sound.packing import WIDEST_MARGIN, Heard, next_clip
 from pipeline.media.sound.vad import Detector, voice
 
@@ -49,6 +49,7 @@ class Segmenter:
         self._needed = np.empty(0, np.int16)  # as many: see `Heard`
         self._blocks: list[Levels] = []  # the last ones measured
         self._undecided = 0  # how many of them have no threshold yet
+        self.loudest = SILENCE  #: level of the loudest 20 ms so far, in dBFS
 
     def feed(self, pcm: bytes) -> Iterator[SpeechClip]:
         """Take s16le bytes, of any length; yields the clips that are now certain."""
@@ -75,6 +76,7 @@ class Segmenter:
         self._levels = np.concatenate((self._levels, block))
         self._blocks = [*self._blocks, block][-(_BLOCKS_BEFORE + 1 + _BLOCKS_AFTER) :]
         self._undecided += 1
+        self.loudest = max(self.loudest, float(block.max(initial=SILENCE)))
 
     def _decide(self) -> None:
         """Which frames of the oldest undecided block are active."""

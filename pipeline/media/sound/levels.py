@@ -12,6 +12,8 @@ FRAME_SAMPLES = SAMPLE_RATE // FRAMES_PER_SECOND
 FRAME_BYTES = 2 * FRAME_SAMPLES
 
 SILENCE = -100.0  # dBFS, the level of digital silence
+DITHER = -90.0  # dBFS; as loud as the noise that is mixed into digital silence, and nothing to be heard
+QUIET = -45.0  # dBFS; speech below it may be recognised badly
 FLOOR = -62.0  # dBFS; below it nothing is ever taken for speech
 _MIN_DYNAMICS = 6.0  # dB; sound steadier than this has no background to tell it from
 _BACKGROUND = -45.0  # dBFS; steady sound below it is background, and a word in it would stand out

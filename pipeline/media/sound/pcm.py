@@ -8,7 +8,7 @@ from pipeline.media import arguments
 from pipeline.media.description import longest
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.selftest import resampler
-from pipeline.media.sound import adts
+from pipeline.media.sound import counting, mixing
 from pipeline.media.sound.along import Along, Wanted
 from pipeline.media.sound.placing import Placing
 
@@ -44,8 +44,8 @@ class Pcm:
         self._start = start
         # One second more than is allowed, so that sound beyond the limit is noticed.
         self._length = max(1.0, longest(info, ffmpeg.limits) + 1 - start) if length is None else length
-        # A file whose rate changes is one window.
-        self._counts = info.demuxer == "aac" and start == 0 and length is None and adts.changes_rate(path)
+        # Such a file is one window.
+        self._counts = start == 0 and length is None and counting.is_due(path, info.demuxer)
         self._ffmpeg = ffmpeg
         self._channels = channels
         self._along = along
@@ -102,6 +102,7 @@ class Pcm:
             resampler=self.resampler,
             has_video=self._info.video is not None,
             channels=self._channels,
+            mix=mixing.chosen(audio.channels, audio.layout),
             counts=self._counts,
             paced_at=audio.sample_rate if is_paced else None,
             lost=self._lost,

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import WorldError
 from pipeline.job import SAMPLE_RATE
+from pipeline.media.sound.levels import QUIET
 from pipeline.media.sound.vad import raised
 
 Samples = NDArray[np.float32]
 
 _FRAME = 512  # samples, for level and flatness
 _SILENT = -60.0  # dBFS; below it there is nothing to hear
-_QUIET = -45.0  # dBFS; speech below it may be recognised badly
 _CLIPPED_AT = 0.999  # of full scale
 _MAX_CLIPPED = 0.001  # share of the samples
 #: Of the samples of speech, the loudest 0.5 % lie above some level. Where speech was clipped and then mixed with other
@@ -56,7 +56,7 @@ def assess(clip: Samples) -> Activity:
         return Activity((), ("no_speech", *flags))
     if not flags and has_flat_tops(clip, spans):
         flags = ("clipped",)
-    return Activity(spans, ("quiet", *flags) if speech_level(level, spans) < _QUIET else flags)
+    return Activity(spans, ("quiet", *flags) if speech_level(level, spans) < QUIET else flags)
 
 
 def within_speech(start: float, end: float, spans: tuple[tuple[float, float], ...]) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """One window of a video as groups of frames, in one streaming pass; one group is held in memory."""
 
-import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -48,7 +47,9 @@ class FrameCut:
         self._window = window
         self._endings: list[Ending] = []
         self.end = window.start  #: where the video really ended, in seconds of the media, to within a cell
-        self.flags: tuple[str, ...] = ()  #: of `decode_errors`, `pale`: HDR that this ffmpeg cannot bring down to SDR
+        #: of `decode_errors`, `pale`: HDR that this ffmpeg cannot bring down to SDR; `sound_unknown`: there is sound
+        #: that nobody knows how to decode
+        self.flags: tuple[str, ...] = ()
         self.missing: Failure | None = None  #: why video that the file promises after `end` could not be read
         self.missing_until: float | None = None  #: end of that missing stretch
 
@@ -94,7 +95,7 @@ class FrameCut:
         """The frame of each cell, by a process of its own, as far as the header tells; returns where to go on."""
         film, end = self._film, self._window.end
         bounds = [bound for bound in (end, film.video.length) if bound is not None]
-        for cell in range(film.cell(start), math.ceil(min(bounds) * film.choice.rate - 1e-6)):
+        for cell in range(film.cell(start), film.cell(min(bounds)) + 1):
             until = film.begin(cell + 1) if end is None else min(film.begin(cell + 1), end)
             yield from self._sampled(start, until, most=1)
             start = until
@@ -114,9 +115,11 @@ class FrameCut:
         told = next((ending.stderr for ending in self._endings if ending.stderr), "")
         if last is None and window.start == 0 and self._is_due_by(window.end):
             raise PermanentError("no frame could be decoded from the file", told)
-        self.flags = (*self._trouble(), *(() if film.is_flattened else ("pale",)))
+        is_mute = film.info.audio is None and film.info.audio_streams > 0
+        marks = {"pale": not film.is_flattened, "sound_unknown": is_mute}
+        self.flags = (*self._trouble(), *(mark for mark, is_set in marks.items() if is_set))
         self.end = self._seen_until(last)
-        promised = film.video.promised if is_declaring(film.info.demuxer) else None
+        promised = film.video.promised if is_declaring(film.info) else None
         until = missing_until(window, self.end, promised)
         # A frame may be shown for long. Only when there is none behind it either, the file is cut off.
         if until is not None and not self._goes_on(until):

@@ -8,19 +8,18 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.job import MediaInfo, SegmentLimits, VideoStream
-from pipeline.media import arguments
+from pipeline.media import arguments, clocks
 from pipeline.media.arguments import Frames
 from pipeline.media.ffmpeg import Ending, Ffmpeg
 from pipeline.media.pictures import still
 from pipeline.media.selftest import tone_mapping
 from pipeline.media.sound.along import Along
-from pipeline.media.video import filters, seeking
+from pipeline.media.video import cells, filters, seeking
 from pipeline.media.video.choice import Choice
 from pipeline.media.video.seeking import LEAD, WITHOUT_KEY_FRAMES
 
 _MICROSECONDS = 1_000_000
 _AROUND = 0.1  # seconds decoded before the first cell and behind the end: times are handed over in milliseconds
-_SPARE_FRAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,13 @@ class Film:
     def is_sought(self) -> bool:
         """Whether each frame is looked for by a process of its own."""
         step = 1 / self.choice.rate
-        return self.choice.mode == "fps" and seeking.is_worth_it(self.video, self.info.demuxer, step)
+        is_worth_it = self.choice.mode == "fps" and seeking.is_worth_it(self.video, self.info.demuxer, step)
+        return is_worth_it and not self.is_joined
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether its clock begins anew somewhere."""
+        return clocks.go_back(self.path, self.info.demuxer)
 
     @property
     def can_be_heard(self) -> bool:
@@ -85,12 +90,12 @@ class Film:
         return is_timed and not self.is_sought and self.info.demuxer not in WITHOUT_KEY_FRAMES
 
     def cell(self, time: float) -> int:
-        """The number of the cell of 1/`rate` seconds that a time lies in: a rounding error before it is in it, too."""
-        return int(time * self.choice.rate + 1e-6)
+        """The number of the cell of 1/`rate` seconds that a time lies in."""
+        return cells.cell(time, self.choice.rate)
 
     def begin(self, cell: int) -> float:
         """The earliest time that lies in a cell; 0 in the first one."""
-        return max(0.0, (cell - 0.9e-6) / self.choice.rate)
+        return cells.begin(cell, self.choice.rate)
 
 
 class Sampling:
@@ -107,7 +112,9 @@ class Sampling:
         self._stretch = stretch
         self._most = most
         self._size = film.size
-        self._origin = round(film.info.origin * _MICROSECONDS)
+        # Where the clock of the file begins anew, ffmpeg makes one that goes on.
+        self._is_rebased = stretch.start == 0 and film.is_joined
+        self._origin = 0.0 if self._is_rebased else film.info.origin
         self._times: deque[tuple[int, int]] = deque()
         self._line = b""
         self.ending = Ending()
@@ -140,7 +147,9 @@ class Sampling:
         argv = arguments.frames(
             film.ffmpeg.ffmpeg, film.path, film.info.demuxer, start, length, asked=self._asked(first_cell)
         )
-        most = min(self._most or int(length * film.choice.rate) + _SPARE_FRAMES, 10**9)
+        # Where the picture changes its form ffmpeg begins to choose anew: it may give as many frames as there are.
+        most_rate = max(film.choice.rate, film.ffmpeg.limits.frame_rate)
+        most = min(self._most or int(length * most_rate) + 1, 10**9)
         others, heed = {arguments.NOTES: self._note}, None
         if self._along is not None:
             others[arguments.ASIDE], heed = self._along.put, self._along.heed
@@ -155,7 +164,8 @@ class Sampling:
         mapped = film.video.transfer != "sdr" and film.is_flattened
         return Frames(
             stream=film.video.index,
-            origin=film.info.origin,
+            origin=self._origin,
+            is_rebased=self._is_rebased,
             rate=film.choice.rate,
             first_cell=first_cell,
             filters=filters.shown(film.video, self._size, film.limits.image_fit, tone_mapping=mapped),
@@ -164,7 +174,7 @@ class Sampling:
             most=self._most,
             sound=None if film.info.audio is None else film.info.audio.index,
             heard=None if wanted is None else wanted.sound,
-            heard_from=0.0 if wanted is None else wanted.start + film.info.origin,
+            heard_from=0.0 if wanted is None else wanted.start + self._origin,
         )
 
     def _note(self, data: bytes) -> None:
@@ -176,7 +186,7 @@ class Sampling:
         for line in lines:
             if line and not line.startswith(b"#"):
                 _, _, time, duration, *_ = line.split(b",")
-                self._times.append((int(time) - self._origin, int(duration)))
+                self._times.append((int(time) - round(self._origin * _MICROSECONDS), int(duration)))
 
 
 def even(width: int, height: int) -> tuple[int, int]:

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.media.video.cells import cell
+
 _POINTS = 64  # in each direction, at which the colours of a frame are read
 _REGIONS = 4  # in each direction
 #: How far the colours of two frames must lie apart: 20 of 255 steps, averaged over all regions. What moves within a
@@ -46,12 +48,7 @@ class Scenes:
         """Whether the frame that is shown at `time`, in seconds of the media, is taken."""
         before, seen = self._before, look(image)
         self._before = time, seen
-        if before is None or _number(time, self._rate) > _number(before[0], self._rate) + 1:
+        if before is None or cell(time, self._rate) > cell(before[0], self._rate) + 1:
             return True
-        is_due = _number(time, 1 / self._every) > _number(before[0], 1 / self._every)
+        is_due = cell(time, 1 / self._every) > cell(before[0], 1 / self._every)
         return is_due or distance(before[1], seen) > _CUT
-
-
-def _number(time: float, rate: float) -> int:
-    """Of the cell of 1/`rate` seconds that a time lies in."""
-    return int(time * rate + 1e-6)

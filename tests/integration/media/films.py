@@ -1,8 +1,14 @@
 """Films in many formats and with many kinds of time stamps, and how their frames are sampled and listed."""
 
 import json
+import math
 import subprocess
+from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pipeline.job import SegmentLimits, Window
 from pipeline.media.ffmpeg import Ffmpeg
@@ -66,19 +72,30 @@ def frames_of(groups: list[FrameGroup]) -> list[Frame]:
     return [frame for group in groups for frame in group.frames]
 
 
-def listed(path: Path, ffmpeg: Ffmpeg, *, keys_only: bool = False) -> list[int]:
-    """When each frame is shown by ffprobe's account, in microseconds from the start of the file."""
-    argv = [str(ffmpeg.ffprobe), "-v", "error", "-select_streams", "V:0", "-of", "json"]
-    argv += ["-show_entries", "format=start_time:frame=best_effort_timestamp_time,key_frame", str(path)]
+def listed(path: Path, ffmpeg: Ffmpeg, *, keys_only: bool = False) -> list[Fraction]:
+    """When each frame is shown by ffprobe's account, in seconds from the start of the file; exact, not rounded."""
+    argv = [str(ffmpeg.ffprobe), "-v", "error", "-of", "json", "-show_format", "-show_streams"]
+    argv += ["-show_frames", "-select_streams", "V:0", str(path)]
     said = json.loads(subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout)
-    start = round(float(said["format"]["start_time"]) * 1e6)
     shown = [frame for frame in said["frames"] if frame["key_frame"] or not keys_only]
-    times = [frame.get("best_effort_timestamp_time") for frame in shown]
-    return sorted(round(float(time) * 1e6) - start for time in times if time is not None)
+    times = [frame.get("best_effort_timestamp") for frame in shown]
+    tick = Fraction(said["streams"][0]["time_base"])
+    return sorted(time * tick - _start(path, ffmpeg) for time in times if time is not None)
 
 
-def first_of_each_cell(times: list[int], rate: float) -> list[float]:
-    found: dict[int, int] = {}
+def _start(path: Path, ffmpeg: Ffmpeg) -> Fraction:
+    """Where the file starts, exactly: the start of a stream, where ffprobe gives its rounded figure for the file."""
+    argv = [str(ffmpeg.ffprobe), "-v", "error", "-of", "json", "-show_format", "-show_streams", str(path)]
+    said = json.loads(subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout)
+    rounded = Fraction(said["format"]["start_time"])
+    starts = [one["start_pts"] * Fraction(one["time_base"]) for one in said["streams"] if "start_pts" in one]
+    return min(starts, key=lambda start: abs(start - rounded))
+
+
+def first_of_each_cell(times: Iterable[Fraction], rate: float) -> list[Any]:
+    """The times that `rate` frames a second give, to within the microsecond to which they are told."""
+    found: dict[int, Fraction] = {}
     for time in times:
-        found.setdefault(int(time / 1e6 * rate + 1e-6), time)
-    return [time / 1e6 for time in found.values()]
+        if time >= 0:
+            found.setdefault(math.floor(time * Fraction(str(rate))), time)
+    return [pytest.approx(float(time), abs=1.01e-6) for time in found.values()]

@@ -166,5 +166,9 @@ CASES: Mapping[str, Case] = {
     "a.flv": film("flv", "flv1", "mp3", "-c:v", "flv", "-q:v", "2", "-c:a", "libmp3lame", rate=44_100, loudness=LAME),
     "h264.flv": film("flv", "h264", "aac", *X264, *AAC, padding=0.06),
     "a.mxf": film("mxf", "mpeg2video", "pcm_s16le", *MPEG2, "-c:a", "pcm_s16le", channels=1),
+    "vp8.ivf": film("ivf", "vp8", None, "-c:v", "libvpx", *VP),
+    "h264.nut": film("nut", "h264", "mp3", *X264, "-bf", "2", "-c:a", "libmp3lame", padding=0.06, loudness=LAME),
+    "a.y4m": film("yuv4mpegpipe", "rawvideo", None, "-pix_fmt", "yuv420p"),
+    "a.rm": film("rm", "rv20", "ac3", "-c:v", "rv20", "-q:v", "2", "-c:a", "ac3", size=(320, 240), padding=0.06),
     "a.wmv": film("asf", "wmv2", "wmav2", "-c:v", "wmv2", "-q:v", "2", "-c:a", "wmav2", padding=0.1),
 }

@@ -10,6 +10,7 @@ from pipeline.media.ffmpeg import Ffmpeg
 from pipeline.media.probe import probe
 from pipeline.media.windows import choose_windows
 from tests.integration.media.conftest import cut
+from tests.integration.media.films import film, sampled
 from tests.media_samples import beeps, encode, write_wav
 
 WHOLE = Window(index=0, start=0, end=None)
@@ -44,6 +45,29 @@ def test_what_a_cut_off_file_promises_is_missing_and_the_rest_is_kept(
     assert window_cut.missing_until == pytest.approx(100, abs=0.1)
     assert 30 < window_cut.end < 50
     assert clips[-1].end > window_cut.end - 5
+
+
+@pytest.mark.parametrize("sound", [(), ("-c:a", "mp3", "-q:a", "4"), ("-c:a", "pcm_s16le")])
+def test_an_avi_that_is_cut_off_tells_what_is_missing(
+    sound: tuple[str, ...], talking: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    streams = ("-map", "1:v", *(("-map", "0:a") if sound else ()), "-c:v", "mpeg4", *sound)
+    path = encode(ffmpeg, talking, tmp_path / "a.avi", *streams, video_seconds=100)
+    for share, until in ((1, None), (0.4, pytest.approx(100, abs=0.2))):
+        info = probe(cut_off(path, share), ffmpeg)
+        frame_cut, _ = sampled(film(path, ffmpeg))
+        assert frame_cut.missing_until == until
+        if sound:
+            window_cut, _ = cut(path, info, WHOLE, ffmpeg)
+            assert window_cut.missing_until == until
+            assert window_cut.end == pytest.approx(100 * share, abs=4)
+
+
+def test_a_video_whose_sound_is_in_an_unknown_codec_is_seen(talking: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    path = encode(ffmpeg, talking, tmp_path / "a.mkv", "-c:a", "aac", "-t", "4", video_seconds=4)
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    frame_cut, (group,) = sampled(film(path, ffmpeg))
+    assert (len(group.frames), frame_cut.flags) == (4, ("sound_unknown",))
 
 
 @pytest.mark.parametrize("name", ["a.ogg", "a.ts", "a.aac"])

@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import replace
+from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,38 @@ def test_times_are_exactly_those_of_the_frames_in_the_file(name: str, films: dic
         frame_cut, groups = sampled(film(films[name], ffmpeg, f"fps={rate}"))
         assert [frame.time for frame in frames_of(groups)] == first_of_each_cell(times, rate)
         assert (frame_cut.missing, frame_cut.flags) == (None, ())
-        assert frame_cut.end == pytest.approx(times[-1] / 1e6, abs=0.1)
+        assert frame_cut.end == pytest.approx(float(times[-1]), abs=0.1)
+
+
+@pytest.mark.parametrize("rate", ["24", "30", "60", "30000/1001"])
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+def test_no_frame_is_lost_where_many_begin_with_their_cells(
+    container: str, rate: str, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    path = tmp_path / f"a.{container}"
+    argv = [str(ffmpeg.ffmpeg), "-v", "error", "-f", "lavfi", "-i", f"testsrc=s=64x48:r={rate}:d=4"]
+    subprocess.run([*argv, *B_FRAMES, str(path)], check=True, timeout=60)
+    times = listed(path, ffmpeg)
+    assert len(times) == round(4 * Fraction(rate))
+    for wanted in (1, 2, 3, 6, 10, 24, 30, 60):
+        frames = frames_of(sampled(film(path, ffmpeg, f"fps={wanted}", side=16))[1])
+        assert [frame.time for frame in frames] == first_of_each_cell(times, wanted)
+
+
+def test_a_picture_that_changes_its_size_again_and_again_is_read_to_its_end(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    argv = [str(ffmpeg.ffmpeg), "-v", "error", "-f", "lavfi", "-i"]
+    shots = []
+    for size in ("64x48", "96x48"):
+        shots.append(tmp_path / size)
+        made = [*argv, f"testsrc=s={size}:r=10:d=0.8", *B_FRAMES, "-f", "h264", str(shots[-1])]
+        subprocess.run(made, check=True, timeout=60)
+    flipping, path = tmp_path / "flipping", tmp_path / "a.mkv"
+    flipping.write_bytes(b"".join(shot.read_bytes() for shot in shots) * 20)
+    joined = ["-f", "h264", "-r", "10", "-i", str(flipping), "-c", "copy", "-bsf:v", "setts=ts=N/10/TB", str(path)]
+    subprocess.run([*argv[:3], *joined], check=True, timeout=60)
+    for window in (WHOLE, Window(index=0, start=0, end=30)):
+        frames = frames_of(sampled(film(path, ffmpeg), window)[1])
+        assert [frame.time for frame in frames] == list(range(30 if window.end else 32))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,7 +149,7 @@ def test_what_a_cut_off_video_promises_is_missing_and_the_rest_is_kept(
     path = tmp_path / "cut-off"
     data = films["a.webm"].read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    last = listed(path, ffmpeg)[-1] / 1e6
+    last = listed(path, ffmpeg)[-1]
     frame_cut, groups = sampled(film(path, ffmpeg))
     assert frame_cut.missing is not None
     assert "the file is cut off: its header promises 10.0 s of video, only" in frame_cut.missing.reason

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from pipeline.engines import Capabilities
 from pipeline.errors import LimitError, PipelineError, ResourceError
 from pipeline.job import Job, Media, Options, SegmentLimits
 from pipeline.media.cache import MediaCache
 from pipeline.media.ffmpeg import Ffmpeg
+from pipeline.media.probe import probe
 from pipeline.settings import Cutting, Limits, Settings, Video
 from pipeline.stages.source import MediaSource
 from pipeline.store import DirectoryStore
@@ -129,11 +131,40 @@ def test_a_process_that_takes_too_long_names_the_setting(refusal: Callable[..., 
     assert "REELMILL_LIMITS__PROCESS_SECONDS" in refused.reason
 
 
+@pytest.mark.parametrize("setting", Limits.model_fields)
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_what_limits_nothing_is_no_limit(setting: str, value: float) -> None:
+    with pytest.raises(ValidationError):
+        Limits.model_validate({setting: value})
+
+
+def test_too_little_memory_to_start_is_no_limit_either() -> None:
+    with pytest.raises(ValidationError):
+        Limits(process_bytes=250_000_000)
+
+
+def test_tags_of_a_file_may_be_a_book_and_those_of_its_streams_have_a_limit(
+    files: dict[str, Path], tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    told = tmp_path / "tags"
+    told.write_text(f";FFMETADATA1\nlyrics={'la ' * 3_000_000}\n")
+    long = ("-i", str(told), "-map", "0:a", "-map_metadata", "1")
+    assert probe(encode(ffmpeg, files["sound"], tmp_path / "a.mp3", *long), ffmpeg).duration == pytest.approx(
+        6, abs=0.1
+    )
+    ogg = encode(ffmpeg, files["sound"], tmp_path / "a.ogg", *long, "-c:a", "flac")
+    with pytest.raises(LimitError, match=r"8,000,000 bytes of .*REELMILL_LIMITS__HEADER_BYTES"):
+        probe(ogg, ffmpeg)
+    assert probe(ogg, replace(ffmpeg, limits=Limits(header_bytes=20_000_000))).audio is not None
+
+
 def test_every_limit_can_be_raised_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.limits import variable
     from pipeline.settings import load
 
-    for number, setting in enumerate(Limits.model_fields, start=1):
+    first = 10**9  # a media process cannot start with much less memory
+    for number, setting in enumerate(Limits.model_fields, start=first):
         monkeypatch.setenv(variable(setting), str(number))
-    assert [int(value) for value in load().limits.model_dump().values()] == list(range(1, len(Limits.model_fields) + 1))
+    found = [int(value) for value in load().limits.model_dump().values()]
+    assert found == list(range(first, first + len(Limits.model_fields)))
     assert Settings().limits == load().limits

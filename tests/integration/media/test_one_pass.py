@@ -176,5 +176,5 @@ def test_more_sound_than_was_asked_for_is_an_error_and_reading_too_early_is_a_bu
     assert list(along.chunks(ending)) == []
     assert ending == Ending(code=0, stderr="told")
     assert along.holds(999), "no more will come"
-    with pytest.raises(PermanentError, match="more than it may"):
+    with pytest.raises(PermanentError, match="more than it was asked for"):
         along.put(b"123456")

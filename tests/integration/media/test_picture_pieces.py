@@ -130,6 +130,45 @@ def test_every_page_is_a_segment_of_its_own(tmp_path: Path, source: MediaSource)
         assert np.abs(colour(piece, 0) - expected).max() < 12
 
 
+@pytest.mark.parametrize(("damage", "pages", "there"), [("page", 5, [0, 1, 3, 4]), ("directory", 4, [0, 1, 2])])
+def test_a_page_that_cannot_be_read_is_missing_and_the_others_are_there(
+    damage: str, pages: int, there: list[int], tmp_path: Path, source: MediaSource
+) -> None:
+    path = tmp_path / "a.tiff"
+    page = Image.new("RGB", (96, 48), RED)
+    page.save(path, save_all=True, append_images=[page] * 4, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    with Image.open(path) as image:
+        image.seek(2 if damage == "page" else 3)
+        tags = image.tag_v2  # type: ignore[attr-defined]
+    if damage == "page":
+        data[tags[273][0] : tags[273][0] + tags[279][0]] = b"\xff" * tags[279][0]
+    else:
+        del data[tags[273][0] - 8 :]
+    path.write_bytes(data)
+    job = job_on(path, source, "caption")
+    windows = source.prepare(job)
+    assert windows.media.picture is not None
+    assert windows.media.picture.pages == pages
+    with source.cut(job, windows, windows.windows[0]) as cut:
+        assert [piece.start for piece in cut] == there
+        assert cut.missing is not None
+        assert cut.missing.reason == "the picture is broken: it cannot be decoded"
+        assert "page 3: " in cut.missing.detail or damage == "directory"
+        assert cut.end == pages - 1
+
+
+def test_a_picture_of_which_no_page_can_be_read_is_refused(tmp_path: Path, source: MediaSource) -> None:
+    path = tmp_path / "a.png"
+    Image.effect_noise((96, 48), 90).save(path)
+    job = job_on(path, source, "caption")
+    windows = source.prepare(job)
+    path.write_bytes(path.read_bytes()[:1000])
+    broken = job_on(path, source, "caption")
+    with pytest.raises(PermanentError), source.cut(broken, windows, windows.windows[0]) as cut:
+        list(cut)
+
+
 def photo(width: int, height: int) -> Image.Image:
     """Soft shades, hard edges, and the noise of a sensor."""
     random = np.random.default_rng(7)

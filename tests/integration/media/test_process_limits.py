@@ -53,6 +53,30 @@ def test_a_process_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
         time.sleep(0.05)
 
 
+def read_slowly(program: Ffmpeg, seconds: float, stalls: int = 10**9) -> int:
+    """How many bytes come, if who reads them is busy for so long after each of the first chunks."""
+    count = 0
+    for number, chunk in enumerate(program.stream([str(program.ffmpeg)], 10**9, Ending())):
+        count += len(chunk)
+        time.sleep(seconds if number < stalls else 0)
+    return count
+
+
+def test_time_that_its_reader_takes_does_not_count_against_a_process(tmp_path: Path) -> None:
+    program = with_limits(tmp_path, "for _ in range(4): os.write(1, bytes(1 << 16))", process_seconds=1)
+    assert read_slowly(program, 1.5, stalls=1) == 4 << 16
+
+
+def test_a_process_whose_reader_is_slow_is_ended_nevertheless(tmp_path: Path) -> None:
+    program = with_limits(
+        tmp_path, "while True:\n    os.write(1, bytes(4096))\n    time.sleep(0.01)", process_seconds=0.5
+    )
+    started = time.monotonic()
+    with pytest.raises(ResourceError, match="longer than the limit"):
+        read_slowly(program, 0.05)
+    assert time.monotonic() - started < 10
+
+
 def test_a_process_that_takes_too_much_memory_is_a_resource_error(tmp_path: Path) -> None:
     body = (
         "time.sleep(0.5)\ntry:\n    x = bytearray(10**9)\nexcept MemoryError:\n    sys.exit('Cannot allocate memory')"
@@ -72,7 +96,7 @@ def test_a_crash_is_the_fault_of_the_file(tmp_path: Path) -> None:
 
 
 def test_more_output_than_expected_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="more than it may"):
+    with pytest.raises(PermanentError, match="more than it was asked for"):
         run(with_limits(tmp_path, "while True: os.write(1, bytes(500))"))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.errors import ResourceError, TransientError, WorldError
+from pipeline.errors import PermanentError, ResourceError, TransientError, WorldError
 from pipeline.media.sandbox import breakout, isolation
 from pipeline.media.sandbox.enclosure import Enclosure, Sandbox, python_argv
 from pipeline.media.sandbox.isolation import choose, locate, prove
@@ -30,7 +30,7 @@ from workers import prepare
 EVERYTHING = [
     *("reads files of the host", "writes files", "reaches the network", "sees the environment"),
     *("sees processes of the host", "holds files open that it was not given", "starts processes", "traces"),
-    "makes namespaces",
+    *("changes files of the host", "makes namespaces"),
 ]
 ROOT = Path(__file__).parents[3]
 
@@ -82,7 +82,8 @@ def test_all_of_it_works_outside(attempts: str) -> None:
     finally:
         os.close(inherited)
     found = json.loads(output.stdout)
-    privileged = {"makes namespaces"}  # not every host lets a user make them
+    # Not every host lets a user make them; and what is open here may be root's.
+    privileged = {"makes namespaces", "changes files of the host"}
     assert [name for name in EVERYTHING if name in found or name not in privileged] == found
 
 
@@ -97,6 +98,26 @@ HOST_FILES = (
     "/usr/bin",
 )
 LISTED = "import os\nprint([path for path in {paths} if os.path.exists(path)], sorted(os.listdir('/')))"
+
+
+STDIN = """
+import os
+def attempt(change):
+    try:
+        change()
+        return True
+    except OSError:
+        return False
+print([attempt(lambda: os.utime(0, (1, 1))), attempt(lambda: os.chmod(0, 0o666)), attempt(lambda: os.chown(0, 0, 0))])
+print(os.path.exists("/dev/null"))
+"""
+
+
+def test_the_null_device_of_the_host_is_left_as_it_is(sandbox: Sandbox) -> None:
+    before = os.stat("/dev/null")
+    assert run(STDIN, sandbox).split("\n") == ["[False, False, False]", "False"]
+    after = os.stat("/dev/null")
+    assert (after.st_mode, after.st_uid, after.st_mtime) == (before.st_mode, before.st_uid, before.st_mtime)
 
 
 def test_no_file_of_the_host_is_there(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -125,6 +146,39 @@ def test_threads_can_be_made_inside(sandbox: Sandbox) -> None:
         "from threading import Thread\nt = [Thread(target=print, args=(n,)) for n in range(9)]\n[x.start() for x in t]"
     )
     assert sorted(run(code, sandbox).split()) == [str(number) for number in range(9)]
+
+
+MANY_THREADS = """
+import _thread, sys, threading, time
+threading.stack_size(32768)
+forever = threading.Event()
+count = 0
+try:
+    while count < 2000:
+        _thread.start_new_thread(forever.wait, ())
+        count += 1
+except RuntimeError:
+    pass
+print(count, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="others cannot make so many in a sandbox")
+@pytest.mark.parametrize("is_enclosed", [True, False])
+def test_who_makes_too_many_threads_is_ended(is_enclosed: bool, sandbox: Sandbox) -> None:
+    enclosure = sandbox.of_python(MANY_THREADS) if is_enclosed else None
+    process = Process(python_argv(MANY_THREADS), Limits(process_seconds=30), enclosure)
+    try:
+        with pytest.raises(PermanentError, match="too many threads"):
+            list(process.read({process.stderr: lambda data: None}, 100))
+    finally:
+        process.end()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the kernel does not hold root to it")
+def test_a_user_cannot_even_make_too_many_threads_inside(sandbox: Sandbox) -> None:
+    assert 100 < int(run(MANY_THREADS.replace("sleep(60)", "sleep(0)"), sandbox)) <= 512
 
 
 def test_cpu_time_is_limited_inside(sandbox: Sandbox) -> None:

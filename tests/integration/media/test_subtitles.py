@@ -48,7 +48,7 @@ Dialogue: 0,0:00:01.50,0:00:02.50,Default,,0,0,0,,{\\p1}m 0 0 l 100 0 100 100.5 
 """
 Cues = list[tuple[float, float, str]]
 SAID_ENGLISH: Cues = [
-    (0.5, 1.5, "Salt & <i>pepper</i>"),
+    (0.5, 1.5, "Salt &amp; <i>pepper</i>"),
     (2.0, 3.25, "An arrow --&gt; and\na second line"),
 ]
 SAID_FRENCH: Cues = [(0.7, 2.0, "Bonjour\nle monde"), (1.0, 3.0, "Oui")]
@@ -105,6 +105,34 @@ def test_text_is_kept_with_its_times_and_its_language(name: str, films: dict[str
     for found, said in zip((first, second), expected, strict=False):
         assert found.stream.flags == ()
         assert cues(found.document) == said
+
+
+def block(text: str, start: int = 0) -> Block:
+    return Block(track=1, start=start, length=1000, data=f"\n\n{text}".encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("1 < 2 & 3 > 2", "1 &lt; 2 &amp; 3 &gt; 2"),
+        ("<b>a</b> <u>&</u> <i>b", "<b>a</b> <u>&amp;</u> <i>b"),
+        ("<script>a</script> <v Anna>", "&lt;script&gt;a&lt;/script&gt; &lt;v Anna&gt;"),
+        ("AT&amp;T &#38; R&D &nbsp;", "AT&amp;T &#38; R&amp;D &nbsp;"),
+        ("a --> b", "a --&gt; b"),
+    ],
+)
+def test_words_are_written_as_a_player_reads_them(text: str, written: str) -> None:
+    document = subtitles.document([block(text)])
+    assert document is not None
+    (cue,) = webvtt.WebVTT.from_string(document.decode(), strict=True)
+    assert cue.raw_text == written
+
+
+def test_a_hard_space_is_a_space_where_it_is_one() -> None:
+    for has_hard_spaces, written in ((True, "C:\u00a0ome"), (False, "C:\\home")):
+        document = subtitles.document([block("C:\\home")], has_hard_spaces=has_hard_spaces)
+        assert document is not None
+        assert document.decode().endswith(f"{written}\n")
 
 
 def test_the_same_file_gives_the_same_bytes(films: dict[str, Path], ffmpeg: Ffmpeg) -> None:

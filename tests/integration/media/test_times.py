@@ -1,5 +1,6 @@
 """Times are true and clips repeat, byte for byte, whichever way a file is cut into windows."""
 
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -135,6 +136,16 @@ def test_windows_cover_the_file_and_their_clips_repeat(talking: Path, tmp_path: 
     assert sum(clip.end - clip.start for clip in runs[0]) > 90
 
 
+def test_a_video_that_outlasts_its_sound_is_divided_to_its_end(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    source = write_wav(tmp_path / "source", beeps(3, [1]))
+    path = encode(ffmpeg, source, tmp_path / "a.mp4", "-c:v", "mpeg4", "-c:a", "aac", video_seconds=60)
+    windows = choose_windows(path, probe(path, ffmpeg), 20, ffmpeg)
+    assert [(window.start, window.end) for window in windows] == [(0, 20), (20, 40), (40, None)]
+    for window in windows[1:]:
+        window_cut, clips = cut(path, probe(path, ffmpeg), window, ffmpeg)
+        assert (clips, window_cut.missing) == ([], None)
+
+
 def test_a_format_without_an_index_is_cut_into_six_windows_at_most(
     talking: Path, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
@@ -180,3 +191,20 @@ def test_cover_art_is_no_video(beeping: Path, tmp_path: Path, ffmpeg: Ffmpeg) ->
     path = encode(ffmpeg, beeping, tmp_path / "a.mp3", *picture)
     info = probe(path, ffmpeg)
     assert (info.demuxer, info.video is not None, info.duration) == ("mp3", False, pytest.approx(60, abs=0.1))
+
+
+def test_a_hole_at_one_border_moves_no_other(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    path = tmp_path / "hole.mka"
+    source = ["-f", "lavfi", "-i", "sine=300:r=8000:d=300", "-af", "aselect='not(between(t,44,106))'"]
+    argv = [str(ffmpeg.ffmpeg), "-nostdin", "-v", "error", *source, "-c:a", "libopus", str(path)]
+    subprocess.run(argv, check=True, timeout=60)
+    starts = [window.start for window in choose_windows(path, probe(path, ffmpeg), 80, ffmpeg)]
+    assert starts == [0, 75, pytest.approx(150, abs=5), pytest.approx(225, abs=5)]
+
+
+def test_all_of_joined_flac_files_is_heard(beeping: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    one = encode(ffmpeg, beeping, tmp_path / "one.flac").read_bytes()
+    path = tmp_path / "joined"
+    path.write_bytes(one + one)
+    assert choose_windows(path, probe(path, ffmpeg), 20, ffmpeg) == (WHOLE,)
+    assert onsets(decoded(path, ffmpeg)) == pytest.approx(list(range(1, 120, 5)), abs=0.05)

@@ -68,6 +68,22 @@ def test_what_is_missing_is_never_merged() -> None:
     assert list(merged(half_read, 1)) == half_read, "whatever words it may have"
 
 
+def still(start: float, end: float) -> TextSegment:
+    return seen(start, end, "", "still")
+
+
+def test_a_caption_lasts_while_what_it_tells_of_stands_still() -> None:
+    captions = [seen(0, 30, "a dog"), still(30, 60), still(60, 80), seen(80, 90, "A dog."), still(90, 100)]
+    assert list(merged(captions, 1)) == [seen(0, 100, "a dog")]
+    others = [still(0, 2), seen(2, 30, "a dog"), still(30, 80), seen(80, 90, "a cat")]
+    assert list(merged(others, 1)) == [seen(2, 80, "a dog"), seen(80, 90, "a cat")]
+
+
+def test_what_stands_still_behind_a_hole_is_nothing_that_is_known() -> None:
+    for hole in ([gap(30, 60)], []):
+        assert list(merged([seen(0, 30, "a dog"), *hole, still(60, 80)], 1)) == [seen(0, 30, "a dog"), *hole]
+
+
 def test_captions_without_words_are_not_merged() -> None:
     captions = [seen(0, 8, "", "no_speech"), seen(8, 16, "", "no_speech")]
     assert list(merged(captions, 1)) == captions
@@ -168,3 +184,11 @@ def test_a_reader_sees_when_each_thing_is_seen_and_said(result_of) -> None:
     assert document(result_of, "txt", LONG[0], gap(600, 610)) == (
         "[00:00:00 - 00:10:00] A red circle.\n\n[missing 00:10:00 - 00:10:10: it is broken]\n"
     )
+
+
+@pytest.mark.parametrize("kind", ["no speech", "missing"])
+def test_there_are_brackets_only_beside_words(kind: str, result_of) -> None:
+    beside = TextSegment(start=0, end=600, text="", flags=("no_speech",)) if kind == "no speech" else gap(0, 9, "sound")
+    for name in ("txt", "srt", "vtt"):
+        assert "[A red circle.]" not in document(result_of, name, LONG[0], beside)
+        assert "[A red circle.]" in document(result_of, name, *LONG[:2])

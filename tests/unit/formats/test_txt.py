@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.formats import txt
-from pipeline.job import TextSegment
+from pipeline.job import MediaInfo, PictureInfo, TextSegment
 
 SENTENCE = "This one has forty characters, I counted."
 
@@ -77,3 +77,24 @@ def test_a_job_without_a_transcript_says_why(result_of):
     result = result_of(status="failed", error="the file holds no sound")
 
     assert txt.render(result) == "[no transcript: the file holds no sound]\n"
+
+
+PAGES = MediaInfo(kind="picture", picture=PictureInfo(format="tiff", width=1, height=1, pages=9))
+TEXT = MediaInfo(kind="text", encoding="utf-8", characters=9000)
+
+
+@pytest.mark.parametrize(
+    ("info", "start", "end", "place"),
+    [
+        (PAGES, 1, 1, "page 2"),
+        (PAGES, 0, 8, "pages 1 - 9"),
+        (TEXT, 3000, 6000, "characters 3000 - 6000"),
+        (MediaInfo(kind="video"), 60, 90, "00:01:00 - 00:01:30"),
+    ],
+)
+def test_what_is_missing_is_told_by_its_place_in_that_media(info, start, end, place, result_of):
+    result = result_of(
+        missing(start, end, "it broke"), said(end + 1, end + 2, "Two.").model_copy(update={"kind": "text"})
+    )
+    media = result.media.model_copy(update={"info": info})
+    assert txt.render(result.model_copy(update={"media": media})).startswith(f"[missing {place}: it broke]\n")

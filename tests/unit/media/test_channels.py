@@ -93,6 +93,31 @@ def test_clips_are_the_same_only_at_the_same_time() -> None:
     pcm = bursts((0, 1), seconds=1).tobytes()
     clip = SpeechClip(1.0, 2.0, pcm)
     assert is_same(clip, SpeechClip(1.0, 2.0, pcm, 2))
-    assert not is_same(clip, SpeechClip(1.02, 2.02, pcm))
+    assert not is_same(clip, SpeechClip(1.05, 2.05, pcm))
     assert not is_same(clip, SpeechClip(9.0, 10.0, pcm))
     assert is_same(clip, SpeechClip(1.1, 1.9, pcm[2 * RATE // 10 : -2 * RATE // 10]))
+
+
+@pytest.mark.parametrize("delay", [1, 80, 320])
+@pytest.mark.parametrize("is_first_late", [False, True])
+def test_the_same_sound_a_little_later_is_given_once_and_with_the_first_channel(
+    delay: int, is_first_late: bool
+) -> None:
+    one = bursts((1, 4), (9, 12), (50, 55), (60, 70), seconds=75)
+    late = np.concatenate([np.zeros(delay, "<i2"), one[:-delay]])
+    channels = (late, one) if is_first_late else (one, late)
+    assert places(cut(*channels)) == places(cut(channels[0]))
+
+
+def test_the_same_sound_in_the_next_step_is_given_once() -> None:
+    """A clip is known for certain some time after its end: of one channel a step before the other."""
+    for end in np.arange(3.0, 13.0, 0.25):
+        one = bursts((1, float(end)), seconds=60)
+        late = np.concatenate([np.zeros(300, "<i2"), one[:-300]])
+        assert {clip.channel for clip in (*cut(one, late), *cut(late, one))} == {1}
+
+
+def test_the_same_sound_much_later_is_other_sound() -> None:
+    one = bursts((1, 4), seconds=10)
+    late = np.concatenate([np.zeros(RATE // 10, "<i2"), one[: -RATE // 10]])
+    assert [clip.channel for clip in cut(one, late)] == [1, 2]

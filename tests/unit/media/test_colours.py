@@ -159,6 +159,24 @@ def test_a_grey_profile_is_used(tmp_path: Path) -> None:
         assert near(found, (128, 128, 128))
 
 
+def test_a_grey_picture_may_have_a_profile_of_colours(tmp_path: Path) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name in ("jpeg", "png"):
+        found, flags = shown(save(Image.new("L", (16, 16), 120), tmp_path / name, name, icc_profile=srgb), name)
+        assert (near(found, GREY, 2), flags) == (True, ())
+
+
+@pytest.mark.parametrize("name", ["avif", "heif"])
+@pytest.mark.parametrize(("curve", "flags"), [(16, ("pale",)), (18, ("pale",)), (13, ())])
+def test_a_picture_in_hdr_is_told(name: str, curve: int, flags: tuple[str, ...], tmp_path: Path) -> None:
+    path = save(plain(), tmp_path / "a", supported(name))
+    data = bytearray(path.read_bytes())
+    place = data.index(b"colrnclx") + 10
+    data[place : place + 2] = curve.to_bytes(2)
+    path.write_bytes(data)
+    assert shown(path, name)[1] == flags
+
+
 @pytest.mark.parametrize("profile", [b"no profile", b"\x00" * 200, swapped_profile()[:300]])
 def test_a_broken_profile_is_told_and_ignored(profile: bytes, tmp_path: Path) -> None:
     found, flags = shown(save(plain(), tmp_path / "a", "png", icc_profile=profile), "png")
@@ -205,6 +223,35 @@ def test_sixteen_bits_are_read_by_their_upper_half(tmp_path: Path) -> None:
     grey = np.full((16, 16, 1), 120 * 257, np.uint16)
     _write_png(path, grey, colour_type=0)
     assert near(shown(path, "png")[0], GREY)
+
+
+def grey_tiff(bits: int, data: bytes, form: int | None = None) -> bytes:
+    """An uncompressed grey TIFF of 16 by 16 values, of which nobody says what they mean unless `form` does."""
+    entries = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 1)]
+    count = 9 + (form is not None)
+    entries += [(273, 4, 1, 8 + 2 + 12 * count + 4), (277, 3, 1, 1), (278, 3, 1, 16), (279, 4, 1, len(data))]
+    entries += [] if form is None else [(339, 3, 1, form)]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", count) + table + bytes(4) + data
+
+
+def test_twelve_bits_are_read_to_their_own_white(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for value, expected in ((0xFFF, 255), (0x800, 128), (0, 0)):
+        pair = value << 12 | value
+        path.write_bytes(grey_tiff(12, pair.to_bytes(3) * 128))
+        assert near(shown(path, "tiff")[0], (expected,) * 3, 2)
+
+
+@pytest.mark.parametrize("most", [200, 60_000, 4_000_000_000])
+@pytest.mark.parametrize("form", [None, 1])
+def test_thirty_two_bits_are_read_up_to_their_highest_value(most: int, form: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for share, expected in ((1.0, 255), (0.5, 128)):
+        values = np.full(256, round(most * share), "<u4")
+        values[:16] = most
+        path.write_bytes(grey_tiff(32, values.tobytes(), form))
+        assert near(shown(path, "tiff")[0], (expected,) * 3, 2)
 
 
 def test_transparent_sixteen_bits_are_white_below(tmp_path: Path) -> None:

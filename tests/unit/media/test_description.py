@@ -43,6 +43,18 @@ def test_matroska_tells_the_end_in_a_tag() -> None:
     assert read(video(), stream, start_time="0.0", duration="65.0").extent.promise == pytest.approx(63.523)
 
 
+def test_a_length_that_another_program_left_behind_is_not_believed() -> None:
+    both = audio(tags={"DURATION-eng": "00:50:00.000000000", "DURATION": "00:01:00.000000000"})
+    assert read(video(), both, duration="65.0").extent.promise == 60.0
+    stale = audio(tags={"DURATION-eng": "00:50:00.000000000"})
+    assert read(video(), stale, duration="65.0").extent.promise == 65.0, "nothing is longer than the file"
+
+
+def test_the_length_of_the_file_is_no_promise_of_one_stream_beside_subtitles() -> None:
+    found = read(video(), {"codec_type": "subtitle", "codec_name": "subrip"}, duration="40.0")
+    assert (found.extent.length, found.extent.promise) == (40.0, None)
+
+
 def test_the_length_of_the_file_counts_when_the_sound_is_alone_in_it() -> None:
     cover = video(disposition={"attached_pic": 1})
     assert read(audio(), duration="60.0").extent.promise == 60.0
@@ -163,6 +175,38 @@ def test_video_in_an_unknown_codec_is_refused_unless_there_is_sound() -> None:
     assert description.info(read(unknown, audio()), "mov", None).kind == "sound"
     with pytest.raises(PermanentError, match="the video is in a codec"):
         description.info(read(unknown), "mov", None)
+
+
+@pytest.mark.parametrize("stream", [audio(codec_name="unknown"), audio(codec_name=None), audio(sample_rate="0")])
+def test_sound_that_nobody_can_decode_leaves_the_video(stream: dict[str, Any]) -> None:
+    found = read(video(duration="6.0"), stream | {"duration": "8.0"}, duration="8.0")
+    info = description.info(found, "mov", found.extent.promise)
+    assert (info.kind, info.audio, info.audio_streams) == ("video", None, 1)
+    if stream["codec_name"] != "aac":
+        assert info.duration == 6.0
+    with pytest.raises(PermanentError):
+        description.info(read(video(codec_name="unknown"), stream), "mov", None)
+
+
+def test_what_is_counted_in_the_header_of_a_cut_off_file_is_its_promise() -> None:
+    seen = video(duration="3.0", nb_frames="250", time_base="1/25")
+    heard = audio(duration="3.0", nb_frames="1000", time_base="1152/44100")
+    found = description.as_counted(read(seen, heard, duration="3.0"))
+    info = description.info(found, "avi", found.extent.promise)
+    assert description.promised_end(info) == pytest.approx(26.122)
+    assert info.video is not None
+    assert (info.video.length, info.video.promised) == (3.0, 10.0)
+    whole = read(seen, heard, duration="3.0")
+    assert description.promised_end(description.info(whole, "avi", whole.extent.promise)) is None
+
+
+def test_a_video_that_is_longer_than_its_sound_is_refused_by_its_own_length() -> None:
+    stream = VideoStream(index=0, codec="h264", width=64, height=48, promised=100.0)
+    with pytest.raises(LimitError, match="frames of a job 200, allowed 199"):
+        description.refuse_frames(media(duration=3.0, video=stream), 2.0, Limits(frames=199))
+    with pytest.raises(LimitError, match="duration 100 s, allowed 99 s"):
+        description.refuse_frames(media(duration=3.0, video=stream), 2.0, Limits(duration_seconds=99))
+    description.refuse_frames(media(duration=100.0), 2.0, Limits(frames=200))
 
 
 def test_a_frame_has_a_limit_too() -> None:

@@ -56,6 +56,7 @@ def test_the_dangerous_calls_are_known() -> None:
     dangerous = {"socket", "socketpair", "ptrace", "mount", "umount2", "unshare", "setns", "bpf", "keyctl"}
     dangerous |= {"userfaultfd", "perf_event_open", "process_vm_readv", "process_vm_writev", "kexec_load"}
     dangerous |= {"init_module", "finit_module", "setsid", "setpgid", "open_by_handle_at", "memfd_create"}
+    dangerous |= {"fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "setxattr", "fsetxattr", "removexattr"}
     assert dangerous <= set(seccomp._REFUSED)
 
 

@@ -1,4 +1,5 @@
 import struct
+import time
 
 import pytest
 
@@ -9,6 +10,16 @@ TS = b"".join(b"\x47" + bytes(187) for _ in range(6))
 M2TS = b"".join(bytes(4) + b"\x47" + bytes(187) for _ in range(6))
 MP3 = b"\xff\xfb\x90\x64" + bytes(400)
 ADTS = b"\xff\xf1\x50\x80\x02\x1f\xfc" + bytes(400)
+
+
+#: A frame of each format that comes without a container, of the length that it says.
+ROWS = {
+    "mp3": b"\xff\xfb\x90\x64" + bytes(413),
+    "aac": b"\xff\xf1\x50\x80\x02\x1f\xfc" + bytes(9),
+    "ac3": b"\x0b\x77\x12\x34\x14\x40\x43" + bytes(761),
+    "eac3": b"\x0b\x77\x01\xbf\x34\x86\xff" + bytes(889),
+    "loas": b"\x56\xe0\x1a" + bytes(26),
+}
 
 
 def id3(length: int, *, footer: bool = False) -> bytes:
@@ -39,6 +50,10 @@ def id3(length: int, *, footer: bool = False) -> bytes:
         (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6", "asf"),
         (b"\x00\x00\x01\xba\x44", "mpeg"),
         (b"\x06\x0e\x2b\x34\x02", "mxf"),
+        (b"DKIF\x00\x00\x20\x00VP80", "ivf"),
+        (b"nut/multimedia container\x00N", "nut"),
+        (b".RMF\x00\x00\x00\x12\x00", "rm"),
+        (b"YUV4MPEG2 W176 H144 F25:1\nFRAME\n" + bytes(9), "yuv4mpegpipe"),
         (TS, "mpegts"),
         (M2TS, "mpegts"),
         (ADTS, "aac"),
@@ -50,10 +65,46 @@ def id3(length: int, *, footer: bool = False) -> bytes:
         (id3(50, footer=True) + ADTS, "aac"),
         (id3(20) + id3(30) + ADTS, "aac"),
         (id3(100_000)[:4096], "mp3"),
+        (b"BW64\xff\xff\xff\xffWAVEds64", "wav"),
+        (b"wvpk\x2e\x00\x00\x00\x10\x04", "wv"),
+        (b"TTA1\x01\x00\x01\x00\x10\x00", "tta"),
+        (b"Creative Voice File\x1a\x1a\x00\x0a\x01", "voc"),
+        (b"\x7f\xfe\x80\x01\xfc\x3c", "dts"),
+        (b"\xff\x1f\x00\xe8\xf1\x07", "dts"),
+        (b"\x40\x28\xff\xd8\xf8\x72\x6f\xba\x00", "truehd"),
+        (b"\x40\x28\xff\xd8\xf8\x72\x6f\xbb\x0f", "mlp"),
+        (bytes(100) + TS, "mpegts"),
+        (3 * ROWS["loas"], "loas"),
     ],
 )
 def test_media_is_known_by_its_first_bytes(head: bytes, expected: str) -> None:
     assert recognise(head) == Recognised("timed", expected)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_of_frames_is_known_wherever_it_begins(name: str) -> None:
+    row = b"\x55" + ROWS[name][7:] + 4 * ROWS[name]
+    assert recognise(row) == recognise(row[:-10]) == Recognised("timed", name)
+    assert recognise(bytes(30_000) + 4 * ROWS[name]) == Recognised("timed", name)
+    tag = b"APETAGEX" + struct.pack("<IIII", 2000, 60, 1, 0xA0000000) + bytes(8 + 60 + 1940)
+    assert recognise(tag + 4 * ROWS[name] + b"TAG" + bytes(125)) == Recognised("timed", name)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_frames_that_something_else_follows_are_in_some_other_file(name: str) -> None:
+    frames = b"\x55" + 4 * ROWS[name]
+    archive = b"PK\x03\x04" + bytes(26) + 4 * ROWS[name]
+    for head in (frames + b"\x01" * 500, b"\x55" * 9000 + frames, b"\x55" + 2 * ROWS[name], archive):
+        with pytest.raises(PermanentError, match="not a media format"):
+            recognise(head)
+
+
+def test_what_is_made_to_look_like_frames_everywhere_is_not_looked_at_for_ever() -> None:
+    started = time.monotonic()
+    for head in (b"\x55" + 11_000 * b"\xff\xf1\x60\x00\x01\x00" + b"\x01" * 9, b"\x55" + 22_000 * b"\x56\xe0\x01\xff"):
+        with pytest.raises(PermanentError, match="not a media format"):
+            recognise(head)
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(
