@@ -21,20 +21,28 @@ from pipeline.settings import Settings
 
 STAGES: tuple[Stage, ...] = ("finish", "cut", "prepare", "infer")
 _URGENT = "-urgent"  #: ends the name of a queue whose work goes first
+_WHOLE = "infer-whole"  #: of jobs that are one segment
 
 
-def queues_of(stage: Stage) -> tuple[str, str]:
+def queues_of(stage: Stage) -> tuple[str, ...]:
     """The queues of a stage, that of urgent work first."""
-    return f"{stage}{_URGENT}", stage
+    return (f"{stage}{_URGENT}", *([_WHOLE] if stage == "infer" else ()), stage)
+
+
+def queue_of(work: Work) -> str:
+    """The queue of a piece of work."""
+    if work.urgent:
+        return f"{work.stage}{_URGENT}"
+    return _WHOLE if work.stage == "infer" and work.window is None else work.stage
 
 
 #: Consumed in this order by the prepare worker: what is urgent, then what ends a job, which bounds temporary objects.
 PREPARE_QUEUES = tuple(queues_of(stage)[number] for number in (0, 1) for stage in STAGES[:3])
 INFER_QUEUES = queues_of("infer")
 QUEUES = PREPARE_QUEUES + INFER_QUEUES
-#: Of each pair, that goes first which was not served last: a job waits for one window of a long file, not for all of
-#: them, and a window for one job. How many windows and jobs are begun is bounded elsewhere.
-TURNS = tuple(set(pair) for pair in zip(queues_of("cut"), queues_of("prepare"), strict=True))
+#: Of each pair, that goes first which was not served last: a short job waits for one window of a long file, and for one
+#: parcel of it, not for all that are begun; and they for one job. How much is begun is bounded elsewhere.
+TURNS = (*(set(pair) for pair in zip(queues_of("cut"), queues_of("prepare"), strict=True)), {_WHOLE, "infer"})
 
 #: Wall seconds after which the pool ends a prepare process. The soft limit raises in the task first.
 SOFT_LIMIT_SECONDS = 1_860
@@ -129,9 +137,10 @@ class Queues:
 
     def send(self, work: Work) -> None:
         """Put one message on its stage's queue. Raises TransientError when the broker is away."""
-        queue = queues_of(work.stage)[0 if work.urgent else 1]
         try:
-            self._app.send_task(work.stage, kwargs=arguments(work), task_id=work.name, queue=queue, reply_to="")
+            self._app.send_task(
+                work.stage, kwargs=arguments(work), task_id=work.name, queue=queue_of(work), reply_to=""
+            )
         except OperationalError as error:
             raise TransientError("the queue cannot be reached", str(error)) from error
         except AttributeError as error:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.broker import STAGES
+from pipeline.broker import QUEUES
 from tests.faults.bench import Bench
 from tests.faults.experiment import Experiment
 from tests.faults.experiments.delivery import lacks_faketime, start_jumping
@@ -107,10 +107,10 @@ def go_dead(bench: Bench) -> None:
 
 def copy_messages(bench: Bench) -> None:
     with bench.redis() as client:
-        for stage in STAGES:
-            waiting = client.lrange(f"faults:{stage}", 0, -1)
+        for queue in QUEUES:
+            waiting = client.lrange(f"faults:{queue}", 0, -1)
             if waiting:
-                client.lpush(f"faults:{stage}", *waiting)
+                client.lpush(f"faults:{queue}", *waiting)
 
 
 def store_away(bench: Bench) -> None:

@@ -83,17 +83,18 @@ def test_urgent_work_has_a_queue_of_its_own_that_is_consumed_first(redis_setting
     queues = Queues(Settings(redis=redis_settings))
     for index, urgent in ((0, False), (1, True)):
         queues.send(Work(stage="infer", job="jaaa", window=0, index=index, urgent=urgent))
-    assert queues.depth("infer") == len(queues.waiting(["infer"])) == 2
+    queues.send(Work(stage="infer", job="jbbb"))
+    assert queues.depth("infer") == len(queues.waiting(["infer"])) == 3
     with redis.Redis.from_url(redis_settings.url.get_secret_value()) as client:
         lengths = [client.llen(f"{redis_settings.namespace}:{queue}") for queue in INFER_QUEUES]
-    assert lengths == [1, 1]
-    assert INFER_QUEUES == ("infer-urgent", "infer")
+    assert lengths == [1, 1, 1]
+    assert INFER_QUEUES == ("infer-urgent", "infer-whole", "infer")
     assert PREPARE_QUEUES == ("finish-urgent", "cut-urgent", "prepare-urgent", "finish", "cut", "prepare")
     queues.close()
 
 
-def served(settings: Settings, works: Sequence[Work]) -> list[str]:
-    """The names of these works in the order in which one prepare worker takes them."""
+def served(settings: Settings, works: Sequence[Work], queue_names: Sequence[str] = PREPARE_QUEUES) -> list[str]:
+    """The names of these works in the order in which one worker of these queues takes them."""
     queues = Queues(settings)
     for work in works:
         queues.send(work)
@@ -108,7 +109,7 @@ def served(settings: Settings, works: Sequence[Work]) -> list[str]:
     with app.connection() as connection:
         channel = connection.channel()
         channel.basic_qos(0, 1, False)
-        with Consumer(channel, [app.amqp.queues[name] for name in PREPARE_QUEUES], callbacks=[take]):
+        with Consumer(channel, [app.amqp.queues[name] for name in queue_names], callbacks=[take]):
             while len(taken) < len(works):
                 connection.drain_events(timeout=10)
     app.close()
@@ -123,3 +124,14 @@ def test_a_short_job_waits_for_one_window_of_an_archive_and_not_for_all(redis_se
     taken = served(Settings(redis=redis_settings), [*archive, *short, finish])
     in_turn = [archive[0], short[0], archive[1], short[1], archive[2], short[2], archive[3]]
     assert taken == [finish.name, *(work.name for work in in_turn)]
+
+
+def test_a_job_of_one_segment_waits_for_one_parcel_of_an_archive_and_not_for_all(redis_settings: Redis) -> None:
+    archive = [
+        Work(stage="infer", job="jarchive", window=0, index=16 * number, last=16 * number + 15) for number in range(4)
+    ]
+    short = [Work(stage="infer", job=f"jshort{number}") for number in range(2)]
+    urgent = Work(stage="infer", job="jurgent", urgent=True)
+    taken = served(Settings(redis=redis_settings), [*archive, *short, urgent], INFER_QUEUES)
+    in_turn = [short[0], archive[0], short[1], archive[1], archive[2], archive[3]]
+    assert taken == [urgent.name, *(work.name for work in in_turn)]

@@ -9,8 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from pipeline.broker import STAGES
-from pipeline.job import Stage
+from pipeline.broker import INFER_QUEUES, PREPARE_QUEUES, QUEUES
 from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.workers import TWO
@@ -27,7 +26,9 @@ def multiply(bench: Bench) -> None:
     for _ in range(bench.times(2, 10)):
         with halted(bench, "infer"):
             bench.wait_for(
-                lambda: waiting(bench, "infer") >= WAITING or not waiting(bench, *STAGES[:3]), 60, "enough work waits"
+                lambda: waiting(bench, *INFER_QUEUES) >= WAITING or not waiting(bench, *PREPARE_QUEUES),
+                60,
+                "enough work waits",
             )
             with halted(bench, "prepare"):
                 copies += double_all(bench)
@@ -47,10 +48,10 @@ def halted(bench: Bench, role: str) -> Iterator[None]:
             bench.crew.signal(name, signal.SIGCONT)
 
 
-def waiting(bench: Bench, *stages: Stage) -> int:
-    """How many messages are on the queues of some stages."""
+def waiting(bench: Bench, *queues: str) -> int:
+    """How many messages are on some queues."""
     with bench.redis() as client:
-        return sum(client.llen(f"faults:{stage}") for stage in stages)
+        return sum(client.llen(f"faults:{queue}") for queue in queues)
 
 
 def double_all(bench: Bench) -> int:
@@ -60,7 +61,7 @@ def double_all(bench: Bench) -> int:
     """
     copies = 0
     with bench.redis() as client:
-        for queue in (f"faults:{stage}" for stage in STAGES):
+        for queue in (f"faults:{name}" for name in QUEUES):
             messages = list(dict.fromkeys(client.lrange(queue, 0, -1)))
             if messages:
                 client.pipeline().delete(queue).rpush(queue, *chain(*zip(messages, messages, strict=True))).execute()
