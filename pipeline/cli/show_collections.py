@@ -79,6 +79,7 @@ def document(standing: Standing) -> dict[str, Any]:
         **{status: tally.statuses.get(status, 0) for status in STATUSES},
         "refused": standing.refused,
         "in_flight": standing.in_flight,
+        "engine_runs": standing.is_served,
         "media_seconds": round(tally.seconds, 3),
         "done_between": None if between is None else [_iso(moment) for moment in between],
         "still": None if standing.promise is None or standing.is_silent else standing.promise.document(),
@@ -176,6 +177,8 @@ def _finish(standing: Standing) -> str:
         return f"{standing.ended_at.astimezone():%Y-%m-%d %H:%M}"
     if standing.state in ("submitting", "cancelled"):
         return "still being submitted" if standing.state == "submitting" else "as soon as what is open has ended"
+    if not standing.is_served:
+        return f"not before an infer worker runs {standing.collection.engine}"
     if standing.at is not None and standing.is_silent:
         return f"not known: its steward has told nothing since {standing.at.astimezone():%Y-%m-%d %H:%M}"
     return sentence(standing.promise, (standing.at or datetime.now()).astimezone())

@@ -15,6 +15,7 @@ from pipeline.ledger import Ledger
 from pipeline.objects import ObjectStore
 from pipeline.stages import Ports
 from pipeline.stewarding.progress import note_name
+from pipeline.stewarding.served import served
 from pipeline.submitting.naming import is_id, named_id
 
 #: A steward tells every few seconds how collections stand; one that is silent for so long is gone, or stuck.
@@ -36,6 +37,7 @@ class Standing:
     promise: Forecast | None = None  #: from `at` on
     at: datetime | None = None  #: when its steward told so
     ended_at: datetime | None = None
+    is_served: bool = True  #: whether anybody runs its engine, as far as is known
 
     @property
     def is_silent(self) -> bool:
@@ -65,10 +67,12 @@ def standing(ports: Ports, collection: str) -> Standing:
         state: State = "cancelled" if is_cancelled else _ended_state(ended.tally)
         return Standing(found, state, ended.tally, lines, refused, 0, ended_at=ended.ended_at)
     state = "cancelled" if is_cancelled else "submitting" if closed is None else "running"
+    is_served = _is_served(found.engine, ports.ledger)
     progress = _noted(ports.ledger, collection)
     if progress is None:
-        return Standing(found, state, stored_tally(store, collection), lines, refused, 0)
-    return Standing(found, state, progress.tally, lines, refused, progress.in_flight, promised(progress), progress.at)
+        return Standing(found, state, stored_tally(store, collection), lines, refused, 0, is_served=is_served)
+    tally, in_flight, at = progress.tally, progress.in_flight, progress.at
+    return Standing(found, state, tally, lines, refused, in_flight, promised(progress), at, is_served=is_served)
 
 
 def collections(store: ObjectStore) -> Iterator[str]:
@@ -114,6 +118,12 @@ def _noted(ledger: Ledger, collection: str) -> Progress | None:
         text = ledger.noted(note_name(collection))
         return None if text is None else Progress.model_validate_json(text)
     return None
+
+
+def _is_served(engine: str, ledger: Ledger) -> bool:
+    with suppress(TransientError):
+        return bool(served([engine], ledger))
+    return True
 
 
 def _ended_state(tally: Tally) -> State:

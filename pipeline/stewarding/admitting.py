@@ -64,6 +64,7 @@ class Admitter:
         self._entrance = Entrance(ports, producer, self._troubles, datetime.now(UTC) - HEARS_BACK)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="admit")
         self.followed: dict[str, Followed] = {}
+        self._missing: frozenset[str] = frozenset()  #: engines that are asked for and nobody runs
         self._unread: dict[str, None] = {}  #: single jobs that nobody has looked at, in order
         self._waiting: dict[str, int] = {}  #: single jobs that were offered, and the sizes of their media
         self._entering: dict[str, Pick] = {}  #: have a place, but are perhaps not in yet
@@ -88,7 +89,7 @@ class Admitter:
         self._rounds = {job: round for job, round in self._rounds.items() if job in self._out or job in self._entering}
         self._look_at_flights(in_flight)
         self._look_at_waiting(is_open - in_flight - self._entering.keys())
-        self._admission.serve(served(self._admission.engines, self._ports.ledger))
+        self._look_at_engines()
         self.ended(self._unseen(is_open))
         self._close_done()
 
@@ -177,6 +178,16 @@ class Admitter:
             self._admission.running(job.id, job.tenant, job.priority, guess(job.media), job.engine)
             self._lengths.expect(job.id, job.media.size)
         self._lengths.look(in_flight)
+
+    def _look_at_engines(self) -> None:
+        """What asks for an engine that nobody runs gives way to the others."""
+        asked = self._admission.engines
+        found = served(asked, self._ports.ledger)
+        self._admission.serve(found)
+        missing = frozenset(asked - found) if found else frozenset()
+        for engine in sorted(missing - self._missing):
+            log.warning("no infer worker runs %s: jobs that ask for it take no places from others meanwhile", engine)
+        self._missing = missing
 
     def _look_at_waiting(self, names: frozenset[str]) -> None:
         for gone in self._waiting.keys() - names:

@@ -25,7 +25,6 @@ from tests.faults.setup import Setup
 
 ITEMS_PER_SECOND = 2.0
 FAULTS_PER_WEATHER = 4
-ROLES = ("prepare", "infer", "steward")
 CONTROL_SECONDS = 60
 DISK_BYTES = 400_000_000
 SLEEPERS = frozenset({"!endless", "!deaf"})
@@ -36,15 +35,15 @@ def kill_child(bench: Bench) -> None:
 
 
 def kill_worker(bench: Bench) -> None:
-    bench.crew.kill(bench.chance.choice(bench.crew.names(*ROLES)))
+    bench.crew.kill(bench.chance.choice(bench.crew.names()))
 
 
 def terminate_worker(bench: Bench) -> None:
-    bench.crew.terminate(bench.chance.choice(bench.crew.names(*ROLES)))
+    bench.crew.terminate(bench.chance.choice(bench.crew.names()))
 
 
 def freeze_worker(bench: Bench) -> None:
-    name = bench.chance.choice(bench.crew.names(*ROLES))
+    name = bench.chance.choice(bench.crew.names())
     bench.crew.signal(name, signal.SIGSTOP)
     time.sleep(bench.setup.lease_seconds + 4)
     bench.crew.signal(name, signal.SIGCONT)
@@ -93,7 +92,7 @@ def kill_clients(bench: Bench) -> None:
 
 
 def lose_replies(bench: Bench) -> None:
-    proxy = bench.redis_proxies[bench.chance.choice(ROLES)]
+    proxy = bench.redis_proxies[bench.chance.choice(bench.crew.names())]
     proxy.stall(requests=False)
     time.sleep(1)
     proxy.cut()
@@ -101,7 +100,7 @@ def lose_replies(bench: Bench) -> None:
 
 
 def go_dead(bench: Bench) -> None:
-    proxy = bench.redis_proxies[bench.chance.choice(ROLES)]
+    proxy = bench.redis_proxies[bench.chance.choice(bench.crew.names())]
     proxy.abandon()
 
 

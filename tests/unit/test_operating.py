@@ -361,3 +361,13 @@ def test_single_jobs_are_told_apart_from_those_of_collections(monkeypatch: pytes
     assert single_jobs(mill.ports, producer_of(mill), seen) == sorted([single.id, ended.id, "jx"])
     monkeypatch.setattr("pipeline.operating.single.MOST_LINES", 0)
     assert single_jobs(mill.ports, producer_of(mill), seen) == ["jx"]
+
+
+def test_it_is_told_that_nobody_runs_the_engine_of_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = Mill()
+    submit(mill, [line(1)])
+    assert standing(mill.ports, "c1").is_served
+    monkeypatch.setattr(mill.ports.ledger, "is_led", lambda office: office != f"engine:{ARCHIVE.engine}")
+    assert not standing(mill.ports, "c1").is_served
+    mill.run()
+    assert standing(mill.ports, "c1").is_served, "it has ended: nobody needs to"
