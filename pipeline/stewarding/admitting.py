@@ -2,11 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TypeVar
 
 from pipeline import keys
 from pipeline.admission import Admission, Rules
@@ -22,19 +20,13 @@ from pipeline.stages.completion import read_job
 from pipeline.stewarding.entering import Asking, Entered, Entrance, Pick
 from pipeline.stewarding.following import Followed
 from pipeline.stewarding.lengths import Lengths, guess
-from pipeline.stewarding.served import served
+from pipeline.stewarding.requests import MOST_OUTAGES, Requests
+from pipeline.stewarding.served import Served
 from pipeline.stewarding.troubles import Troubles
 from pipeline.waiting import Head
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
-Found = TypeVar("Found")
-
-#: Requests to the object store at once.
-THREADS = 8
-#: So many of what is done at once may meet an outage before it is taken for one of the whole store.
-MOST_OUTAGES = 8
 #: Jobs that wait and were never looked at: so many of them are read before the next are let in.
 READ_AT_ONCE = 512
 #: Lines that have a result already free their places at once: so often in one turn, others are let in instead.
@@ -62,9 +54,9 @@ class Admitter:
         self._lengths = Lengths(ports.ledger, self._admission)
         self._troubles = Troubles(ports.ledger)
         self._entrance = Entrance(ports, producer, self._troubles, datetime.now(UTC) - HEARS_BACK)
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="admit")
+        self._requests = Requests()
         self.followed: dict[str, Followed] = {}
-        self._missing: frozenset[str] = frozenset()  #: engines that are asked for and nobody runs
+        self._served = Served()
         self._unread: dict[str, None] = {}  #: single jobs that nobody has looked at, in order
         self._waiting: dict[str, int] = {}  #: single jobs that were offered, and the sizes of their media
         self._entering: dict[str, Pick] = {}  #: have a place, but are perhaps not in yet
@@ -89,7 +81,7 @@ class Admitter:
         self._rounds = {job: round for job, round in self._rounds.items() if job in self._out or job in self._entering}
         self._look_at_flights(in_flight)
         self._look_at_waiting(is_open - in_flight - self._entering.keys())
-        self._look_at_engines()
+        self._admission.serve(self._served.among(self._admission.engines, self._ports.ledger))
         self.ended(self._unseen(is_open))
         self._close_done()
 
@@ -132,7 +124,7 @@ class Admitter:
         return bool(self._waiting or self._unread or self._entering or self.followed)
 
     def close(self) -> None:
-        self._pool.shutdown()
+        self._requests.close()
 
     def _look_at_collection(self, name: str) -> bool:
         """False: an outage is in the way. Whatever is wrong with one of them, the others must not wait for it."""
@@ -179,16 +171,6 @@ class Admitter:
             self._lengths.expect(job.id, job.media.size)
         self._lengths.look(in_flight)
 
-    def _look_at_engines(self) -> None:
-        """What asks for an engine that nobody runs gives way to the others."""
-        asked = self._admission.engines
-        found = served(asked, self._ports.ledger)
-        self._admission.serve(found)
-        missing = frozenset(asked - found) if found else frozenset()
-        for engine in sorted(missing - self._missing):
-            log.warning("no infer worker runs %s: jobs that ask for it take no places from others meanwhile", engine)
-        self._missing = missing
-
     def _look_at_waiting(self, names: frozenset[str]) -> None:
         for gone in self._waiting.keys() - names:
             del self._waiting[gone]
@@ -218,7 +200,7 @@ class Admitter:
 
     def _read(self, names: Iterable[str]) -> list[Job]:
         """Those of them that are open and can be read."""
-        return [job for _, job in self._at_once(self._read_one, names) if isinstance(job, Job)]
+        return [job for _, job in self._requests.each(self._read_one, names) if isinstance(job, Job)]
 
     def _read_one(self, name: str) -> Job | None:
         try:
@@ -231,7 +213,7 @@ class Admitter:
         """Jobs of lines that ended without a word, by their results; what came to nothing is let in again."""
         endings: list[Ending] = []
         silent = [self._out[name] for name in sorted(self._out.keys() - is_open - self._entering.keys())]
-        for asking, found in self._at_once(self._ended_or_gone, silent):
+        for asking, found in self._requests.each(self._ended_or_gone, silent):
             if isinstance(found, Ending):
                 endings.append(found)
             elif isinstance(found, Job):
@@ -251,25 +233,6 @@ class Admitter:
         except ValueError:
             self._troubles.tell(f"how job {name} ended")
             return None
-
-    def _at_once(
-        self, act: Callable[[Item], Found], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Found | TransientError]]:
-        """By several threads; what meets an outage gives that. One that very many meet is raised."""
-        coming = [(item, self._pool.submit(act, item)) for item in items]
-        outages = 0
-        for item, future in coming:
-            try:
-                found: Found | TransientError = future.result()
-            except TransientError as error:
-                outages += 1
-                if outages == MOST_OUTAGES:
-                    for _, late in coming:
-                        late.cancel()
-                    raise
-                log.warning("left for later: %s (%s)", error, error.detail)
-                found = error
-            yield item, found
 
     def _offer(self, followed: Followed) -> None:
         collection = followed.collection
@@ -358,7 +321,7 @@ class Admitter:
         number, outage = 0, None
         coming = [pick for name, pick in self._entering.items() if name not in self._put_off]
         self._entering |= {pick.id: pick.doubted for pick in coming}  # who meets an outage may have come in
-        for pick, found in self._at_once(self._entrance.let_in, coming):
+        for pick, found in self._requests.each(self._entrance.let_in, coming):
             if isinstance(found, TransientError):
                 outage = found
                 continue
