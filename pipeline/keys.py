@@ -41,8 +41,9 @@ def round_opened(key: str) -> int:
     return int(key.partition(".")[2] or 0)
 
 
-def cancelled(job: str) -> str:
-    return f"{job_prefix(job)}cancelled.json"
+def cancelled(job: str, round: int = 0) -> str:
+    """That a round of a job is to end early."""
+    return f"{job_prefix(job)}cancelled{f'.{round}' if round else ''}.json"
 
 
 def windows(job: str) -> str:

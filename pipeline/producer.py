@@ -80,11 +80,7 @@ class Producer:
             elif self.result(job.id).status != "done":
                 self.retry(job.id)
         else:
-            opened = None if is_new else read_job(self._ports, job.id)
-            if opened is None:
-                self._open(job)
-            else:
-                self._hurry(opened, is_new=False)
+            self._open(job, is_new=is_new)
         if asked.webhook is not None:
             self.tell(job.id, asked.webhook)
         return job
@@ -108,6 +104,7 @@ class Producer:
         seen = survey(self._store, job)
         round = seen.round + 1 if seen.finished else seen.round
         everything = self._begin(job, round, everything=everything)
+        seen = survey(self._store, job)  # once more: what was on its way has perhaps arrived
         # Until it is open in the new round nobody works on it; and its record is always in one of two places.
         self._store.delete(self._taken_back(seen, result, everything=everything))
         with _without_redis():
@@ -142,7 +139,7 @@ class Producer:
         if self._store.exists(keys.result(job)):
             raise UsageError(f"job {job} has already ended")
         self.job(job)
-        self._store.create(keys.cancelled(job), b"{}\n")
+        self._store.create(keys.cancelled(job, survey(self._store, job).round), b"{}\n")
         with _without_redis():
             self._ports.send(Work(stage="finish", job=job, urgent=True))
 
@@ -221,8 +218,11 @@ class Producer:
                 yield result
 
     def _open(self, job: Job, *, is_new: bool = True) -> None:
-        self._store.create(keys.open_job(job.id), job.to_bytes())
-        self._hurry(job, is_new=is_new)
+        """`is_new`: nothing is there of it. Else it may be open already, perhaps in a later round."""
+        opened = None if is_new else read_job(self._ports, job.id)
+        if opened is None:
+            self._store.create(keys.open_job(job.id), job.to_bytes())
+        self._hurry(opened or job, is_new=is_new)
 
     def _hurry(self, job: Job, *, is_new: bool) -> None:
         """Let an open job in at once, if there is room that the steward does not keep for others."""
@@ -254,7 +254,10 @@ class Producer:
 
         What the formats hold stays until this round puts its own in its place.
         """
-        yield from (keys.cancelled(seen.job), keys.whole(seen.job))
+        yield keys.whole(seen.job)
+        yield from (keys.cancelled(seen.job, earlier) for earlier in range(seen.round))
+        # Media that a slow cut stored behind its end would be taken for that of the folds to come.
+        yield from (keys.segments(seen.job, *numbers) for numbers in sorted(seen.payloads))
         yield from self._store.list(keys.tries_of_job(seen.job))
         if everything:
             yield from sorted(set(result.outputs.values()) - set(outputs(seen.job).values()))

@@ -56,7 +56,7 @@ def survey(store: ObjectStore, job: str) -> Survey:
     return Survey(
         job=job,
         round=round,
-        cancelled=keys.cancelled(job) in present,
+        cancelled=keys.cancelled(job, round) in present,
         finished=keys.committed(job, round) in present,
         whole=keys.whole(job) in present,
         prepared=PREPARED.validate_json(store.get(keys.windows(job))) if prepared else None,
@@ -183,9 +183,27 @@ def advance(job: str, ports: Ports, *, urgent: bool = False) -> None:
     """Send what a job needs next, apart from the segments of a window, which whoever cut it sends."""
     seen = survey(ports.store, job)
     works = [work for work in due(seen, ports.windows_ahead) if not is_segment(work)]
-    if seen.finished and any(ports.store.list(keys.open_job(job))):
-        works = [Work(stage="finish", job=job)]  # whoever finished it died before they had closed it
+    if seen.finished:
+        _clear(seen, ports)
+        if any(ports.store.list(keys.open_job(job))):
+            works = [Work(stage="finish", job=job)]  # whoever finished it died before they had closed it
     hand_on(works, ports, urgent=urgent)
+
+
+def _clear(seen: Survey, ports: Ports) -> None:
+    """Of a job that has ended, remove the media that somebody stored behind its end."""
+    left = [keys.segments(seen.job, *numbers) for numbers in sorted(seen.payloads)]
+    left += [keys.whole(seen.job)] if seen.whole else []
+    if left:
+        ports.store.delete(left)
+
+
+def ended_meanwhile(job: str, ports: Ports) -> bool:
+    """Asked by whoever has just stored media of a job: whether it has ended, and nobody else would remove that."""
+    if not ports.store.exists(keys.result(job)):
+        return False
+    advance(job, ports)
+    return True
 
 
 def read_job(ports: Ports, job: str) -> Job | None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import keys
+from pipeline.errors import MissingObjectError
 from pipeline.job import PREPARED, Failure, Job, Plan, Window, Windows, Work
 from pipeline.payload import Payload
 from pipeline.stages import Ports
-from pipeline.stages.completion import advance, hand_on, parcels, read_job, survey, unanswered
+from pipeline.stages.completion import advance, ended_meanwhile, hand_on, parcels, read_job, survey, unanswered
 from pipeline.stages.fold import folded
 from pipeline.stages.packing import pack_all, store_again
 from pipeline.stages.source import Source
@@ -28,9 +29,16 @@ def cut(work: Work, ports: Ports, source: Source) -> None:
     Run again, it writes only what is missing and sends only what was not announced.
     """
     job = read_job(ports, work.job)
-    if job is None or ports.store.exists(keys.cancelled(job.id)):
+    if job is None:
+        advance(work.job, ports, urgent=work.urgent)  # whoever cut before may have died behind its end
         return
-    windows = PREPARED.validate_json(ports.store.get(keys.windows(job.id)))
+    if ports.store.exists(keys.cancelled(job.id, job.round)):
+        return
+    try:
+        windows = PREPARED.validate_json(ports.store.get(keys.windows(job.id)))
+    except MissingObjectError:
+        advance(work.job, ports, urgent=work.urgent)  # taken back since this was sent: it is no try of this window
+        return
     if isinstance(windows, Failure) or work.window is None:
         return
     if ports.store.exists(keys.outcome(work)):
@@ -54,14 +62,14 @@ def store_plan(work: Work, decoded: Decoded, ports: Ports) -> None:
         works = list(parcels(work.job, decoded.plan))
     else:
         seen = survey(ports.store, work.job)
-        if seen.finished:  # long ago, by others: what was stored again here is of no use
-            ports.store.delete([keys.segments(work.job, *numbers) for numbers in seen.payloads])
         plan = seen.planned.get(window)
         works = unanswered(seen, plan) if isinstance(plan, Plan) else []
     _send(works, work, ports)
 
 
 def _send(works: Sequence[Work], work: Work, ports: Ports) -> None:
+    if ended_meanwhile(work.job, ports):
+        return
     hand_on(works, ports, urgent=work.urgent)
     if not works:
         advance(work.job, ports, urgent=work.urgent)

@@ -24,13 +24,22 @@ def finish(work: Work, ports: Ports) -> None:
     if seen.finished:
         result = Result.from_bytes(ports.store.get(keys.committed(work.job, seen.round)))
         publish(result, ports)
-        close(work.job, seen.round, _temporary(seen), ports, result)
+        close(work.job, seen.round, _temporary(seen, ports), ports, result)
         return
     job = read_opened(ports, keys.open_job(work.job, seen.round))
-    if job is None or [one.name for one in due(seen, ports.windows_ahead)] != [work.name]:
+    if job is None:
+        _close_earlier(work.job, ports)
+        return
+    if [one.name for one in due(seen, ports.windows_ahead)] != [work.name]:
         return
     result = commit(assemble(job, seen, _read_answers(seen, ports)), ports)
-    close(work.job, job.round, _temporary(seen), ports, result)
+    close(work.job, job.round, _temporary(seen, ports), ports, result)
+
+
+def _close_earlier(job: str, ports: Ports) -> None:
+    """Close earlier rounds that have ended: who was to close them died, and so did who began the next one."""
+    opened = ports.store.list(keys.open_job(job))
+    ports.store.delete([key for key in opened if ports.store.exists(keys.committed(job, keys.round_opened(key)))])
 
 
 def conclude(parcel: Parcel, answer: Answer | Failure, ports: Ports) -> None:
@@ -114,10 +123,10 @@ def _publish(result: Result, rendered: Mapping[str, bytes], ports: Ports) -> Non
         write(keys.result(result.job), result.to_bytes())
 
 
-def _temporary(seen: Survey) -> list[str]:
-    """What only served the work."""
+def _temporary(seen: Survey, ports: Ports) -> list[str]:
+    """What only served the work. Looked for when the result is there: who stores something later sees that."""
     whole = [keys.whole(seen.job)] if seen.whole else []
-    return whole + [keys.segments(seen.job, *numbers) for numbers in sorted(seen.payloads)]
+    return whole + list(ports.store.list(keys.segments_of(seen.job)))
 
 
 def close(job: str, round: int, temporary: Sequence[str], ports: Ports, result: Result) -> None:

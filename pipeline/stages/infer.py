@@ -14,7 +14,7 @@ from pipeline.payload import Parcel, unpack
 from pipeline.stages import Ports
 from pipeline.stages.answering import Answerer
 from pipeline.stages.attempt import Fail, Later, decide, known, put_off, with_evidence
-from pipeline.stages.completion import advance, survey
+from pipeline.stages.completion import advance, ended_meanwhile, survey
 from pipeline.stages.finish import conclude
 from pipeline.stages.outcomes import commit_parcel
 from pipeline.stages.packing import store_parcel
@@ -127,6 +127,8 @@ def _commit(
     payloads = dict(zip(work.each, parcel.payloads, strict=True))
     for one in alone:
         store_parcel(parcel.job, one.numbers, [payloads[one]], ports)
+    if alone and ended_meanwhile(work.job, ports):
+        return
     answered = [payload.covers for payload, answer in zip(parcel.payloads, answers, strict=True) if answer is not None]
     _tell(work, sum(answered) if is_first else 0.0, ports, left=len(alone))
     for one in alone:

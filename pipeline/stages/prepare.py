@@ -17,11 +17,13 @@ def prepare(work: Work, ports: Ports, source: Source) -> None:
     """
     job = read_job(ports, work.job)
     if job is None:
+        advance(work.job, ports, urgent=work.urgent)  # whoever prepared before may have died behind its end
         return
     windows = source.prepare(job)
     decoded = _cut_here(job, windows, ports, source)
     if decoded is not None and decoded.only is not None:
         _store_whole(job, windows, decoded.plan, decoded.only, ports)
+        # Should it have ended meanwhile, whoever answers this finds that, and removes it.
         hand_on([Work(stage="infer", job=job.id)], ports, urgent=work.urgent)
         return
     stored = _store_windows(job, windows, ports)
