@@ -1,18 +1,18 @@
 """From a segment's media to its answer: the speech gate, the task's prompt, the engine, the task's judgement."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from pipeline import tasks
 from pipeline.engines import Clip, Reply, Request, Turn
 from pipeline.errors import PermanentError, TransientError
-from pipeline.job import SAMPLE_RATE, Answer, Job, Span, work_named
+from pipeline.job import SAMPLE_RATE, Answer, Job, Span, Work, work_named
 from pipeline.ledger import Ledger
 from pipeline.media.sound.speech import Activity, assess, within_speech
 from pipeline.payload import Payload
@@ -32,9 +32,23 @@ class Answerer(Protocol):
         """
 
 
-def _at_ease(name: str, tries: int) -> AbstractContextManager[None]:
+class Ease:
+    """What is asked about as it comes. Entered while a segment is listened to and prepared."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def lasts_until(self, answered: Callable[[], Future[Reply]]) -> Future[Reply]:
+        """Queue what was prepared, behind the context."""
+        return answered()
+
+
+def _at_ease(name: str, tries: int) -> Ease:
     del name, tries
-    return nullcontext()
+    return Ease()
 
 
 class EngineAnswerer:
@@ -46,7 +60,7 @@ class EngineAnswerer:
         assess: Callable[[Clip], Activity],
         engine: str | None = None,
         *,
-        around: Callable[[str, int], AbstractContextManager[None]] = _at_ease,
+        around: Callable[[str, int], Ease] = _at_ease,
     ) -> None:
         """`engine`: the one that jobs must have asked for, as they name it.
 
@@ -62,14 +76,14 @@ class EngineAnswerer:
         if self._engine is not None and job.engine != self._engine:
             raise TransientError(f"the job asks for {job.engine}; this worker runs {self._engine}")
         task = tasks.named(job.task)
-        with self._around(name, tries):
+        with self._around(name, tries) as care:
             activity = self._heard(payload, task)
             turns = task.turns(payload, job.options)
             recorded = partial(self._recorded, activity=activity, turns=turns, payload=payload, tries=tries)
             if "no_speech" in activity.flags:
                 return partial(recorded, Reply(spans=()))
             request = self._serving.prepare(self._request(name, turns, payload, job, tries))
-        future = self._serving.queue(request)
+        future = care.lasts_until(lambda: self._serving.queue(request))
         return lambda: recorded(self._accepted(future.result(), request, task, job))
 
     def _heard(self, payload: Payload, task: Task) -> Activity:
@@ -119,29 +133,58 @@ class EngineAnswerer:
 
 
 class Caution:
-    """Counts a try at a segment while it is listened to and prepared; one segment at a time.
+    """One after the other: segments that may have killed the process that had them.
 
-    For what may have killed the process that had it. What waits for its turn here, or for the engine behind, is not
-    blamed for what another does.
+    What waits for its turn here, or for the engine behind, is not blamed for what another does.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._turn = threading.Lock()
 
-    @contextmanager
-    def __call__(self, name: str, tries: int) -> Iterator[None]:
-        work = work_named(name)
+    def __call__(self, name: str, tries: int) -> Ease:
+        return _Care(work_named(name), tries, self._ledger, self._turn)
+
+
+class _Care(Ease):
+    """Counts a try while a segment is listened to and prepared. Of one that was tried before, the turn lasts until the
+    engine has answered: should that kill the process, no other is just being prepared, and counted.
+    """
+
+    def __init__(self, work: Work, tries: int, ledger: Ledger, turn: threading.Lock) -> None:
+        self._work = work
+        self._tries = tries
+        self._ledger = ledger
+        self._turn = turn
+
+    def __enter__(self) -> Self:
         if not self._turn.acquire(timeout=TURN_SECONDS):
-            raise TransientError("another segment that may be dangerous takes long to be prepared")
+            raise TransientError("another segment that may be dangerous takes long")
         try:
             # With the first try that counts goes the one before it, when its process died: two died with this segment
             # in hand, and of the second it is known that it was at it.
-            self._ledger.begin([work] if tries else [work, work])
-            yield
-        finally:
-            self._ledger.restore(work, tries)
+            self._ledger.begin([self._work] if self._tries else [self._work, self._work])
+        except BaseException:
             self._turn.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ledger.restore(self._work, self._tries)
+        self._turn.release()
+
+    def lasts_until(self, answered: Callable[[], Future[Reply]]) -> Future[Reply]:
+        if not self._tries:
+            return answered()
+        if not self._turn.acquire(timeout=TURN_SECONDS):
+            raise TransientError("another segment that may be dangerous takes long")
+        try:
+            future = answered()
+        except BaseException:
+            self._turn.release()
+            raise
+        future.add_done_callback(lambda _: self._turn.release())
+        return future
 
 
 _NOT_LISTENED = Activity(spans=(), flags=())

@@ -261,7 +261,7 @@ def test_a_cancelled_collection_lets_nothing_more_in_until_it_is_taken_back(keep
 def test_only_what_would_come_out_differently_is_done_again(keeper: Keeper, media: Path) -> None:
     keeper.says("submit", media / "0.wav", media / "words.mp3", "--collection", "again", "--wait", status=1)
     (dry,) = keeper.tells("redo", "again", "--where", "engine=echo and status=done", "--dry-run")
-    assert dry == {"dry_run": True, "again": 1, "as_new_jobs": 0, "known": 0, "left": 0}
+    assert dry == {"dry_run": True, "again": 1, "as_new_jobs": 0, "known": 0, "left": 0, "media_gone": 0}
     assert keeper.tells("redo", "again", "--where", "reelmill<0.0.1")[-1]["again"] == 0
     opened, counts = keeper.tells("redo", "again", "--where", "status=done")
     assert counts["again"] == 1

@@ -1,7 +1,9 @@
 """One segment through the task's prompt, a real Serving and an engine that answers from a script."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
 
 import pytest
 
@@ -157,3 +159,27 @@ def test_what_fails_while_it_is_prepared_with_care_is_counted_by_whoever_decides
         with pytest.raises(PermanentError):
             answerer.ask(work.name, SECOND, a_job(), 1)
         assert ledger.tries(work) == 1
+
+
+def test_while_one_that_was_tried_is_with_the_engine_no_other_is_counted() -> None:
+    ledger = MemoryLedger()
+    caution = Caution(ledger)
+    works = [Work(stage="infer", job=job, window=0, index=0) for job in ("j1", "j2")]
+    answered: Future[Reply] = Future()
+    counted: list[int] = []
+
+    def prepare_second() -> None:
+        with caution(works[1].name, 0):
+            counted.append(ledger.tries(works[1]))
+
+    tried = caution(works[0].name, 1)
+    with tried:
+        pass
+    tried.lasts_until(lambda: answered)
+    second = Thread(target=prepare_second)
+    second.start()
+    second.join(0.2)
+    assert (counted, ledger.tries(works[1])) == ([], 0), "should the engine die now, the second one is not blamed"
+    answered.set_result(Reply(spans=()))
+    second.join(5)
+    assert counted == [2]
