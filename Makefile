@@ -62,8 +62,8 @@ lint: setup-dev
 bench: setup-dev
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$(NAME))
 
-# All kinds of faults on real services, then ten minutes of them at random; writes tests/faults/TABLE.md. Takes more
-# than an hour, and needs root for a disk of its own.
+# All kinds of faults on real services, then ten minutes of them at random; writes tests/faults/TABLE.md. Takes two
+# hours, and needs root for a disk of its own.
 faults: setup-dev
 	@$(BIN)/python -m tests.faults --soak 600
 

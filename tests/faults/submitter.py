@@ -57,7 +57,10 @@ class Submitter:
             assert isinstance(line, Line), line
             jobs.append((by_name[line.media.name], line.job(collection).id))
 
-        asked = [Asked(item.path.name, item.task, item.options, item.path) for item in by_name.values()]
+        asked = [
+            Asked(name=item.path.name, task=item.task, options=item.options, place=item.path)
+            for item in by_name.values()
+        ]
         Intake(self._store, self._producer.upload, collection).accept(lambda: iter(asked), told)
         with self._log.open("a") as log:
             log.write(json.dumps({"collection": name}) + "\n")

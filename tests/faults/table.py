@@ -17,6 +17,7 @@ COLUMNS = (
     "max Redis MB",
     "max RSS MB",
     "s to recover",
+    "run",
 )
 
 
@@ -85,8 +86,7 @@ def json_line(rows: Iterable[Row]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The whole report: the experiments, what each did, the controls, what was skipped, what went wrong."""
-    runs = " and ".join(sorted({row.run for row in rows}))
-    heading = f"Made by `python -m tests.faults`: {runs}. Figures of duration and size are of that machine."
+    heading = "Made by `python -m tests.faults`. Figures of duration and size are of the machine of that run."
     ran = [row for row in rows if row.skipped is None]
     experiments = [row for row in ran if not row.is_control]
     parts = [heading, "", _header(), *map(_line, experiments), ""]
@@ -114,7 +114,7 @@ def is_good(rows: Iterable[Row]) -> bool:
 
 
 def _header() -> str:
-    return f"| {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) - 1)}"
+    return f"| {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) - 2)}---|"
 
 
 def _line(row: Row) -> str:
@@ -130,5 +130,6 @@ def _line(row: Row) -> str:
         f"{row.redis_mb:.1f}",
         f"{row.rss_mb:.0f}",
         f"{row.recover_seconds:.0f}",
+        row.run,
     )
     return f"| {' | '.join(map(str, cells))} |"

@@ -15,7 +15,7 @@ from pipeline.services import Valkey
 from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.workers import without_steward
-from tests.faults.setup import Setup
+from tests.faults.setup import UNCONDITIONAL, Setup
 
 #: Of what Redis has in use, so much is taken away: it refuses every write until enough of it is gone.
 TAKEN_BYTES = 200_000
@@ -181,6 +181,14 @@ EXPERIMENTS = (
         name="failover to a stale replica",
         strike=fail_over_and_end,
         setup=PROXIED,
-        controls=(without_steward(replace(PROXIED, items=200), 20),),  # work goes on until the last have moved
+        controls=(
+            Control(
+                name="no leases, store without conditions",
+                setup=replace(
+                    PROXIED, items=200, **UNCONDITIONAL | {"environment": {"FAULTS_WITHOUT": "leases,self-test"}}
+                ),
+                finds="doubled",
+            ),
+        ),
     ),
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.faults.table import Row, is_good, json_line, load, markdown, save
 
-KEPT = Row(number=7, name="FLUSHALL", submitted=40, done=40, redis_mb=2.1, rss_mb=97, recover_seconds=24)
+KEPT = Row(number=7, name="FLUSHALL", submitted=40, done=40, redis_mb=2.1, rss_mb=97, recover_seconds=24, run="full")
 CONTROL = Row(number=7, name="FLUSHALL, no steward", submitted=40, done=3, lost=37, must_find="lost")
 LOST = Row(number=6, name="restart", submitted=40, done=39, lost=1, complaints=("1 lost: j1",))
 SKIPPED = Row(number=17, name="disk full", skipped="needs root: sudo make faults")
@@ -31,7 +31,7 @@ def test_a_control_that_finds_nothing_makes_the_run_fail() -> None:
 
 def test_the_table_tells_what_did_not_run_and_why() -> None:
     told = markdown([KEPT, CONTROL, SKIPPED, LOST])
-    assert "| 7 FLUSHALL | 40 | 40 | 0 | 0 | 0 | 0 | 0.0 | 2.1 | 97 | 24 |" in told
+    assert "| 7 FLUSHALL | 40 | 40 | 0 | 0 | 0 | 0 | 0.0 | 2.1 | 97 | 24 | full |" in told
     assert "- 17 disk full: needs root: sudo make faults" in told
     assert "- 6 restart: 1 lost: j1" in told
 
