@@ -201,7 +201,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         configuration = Settings(steward=StewardSettings(lease_seconds=1e-9))
         self.producer = Producer(self.ports, configuration)
         self.steward = Steward(self.ports, self, configuration)  # type: ignore[arg-type]
-        self.steward._admitter._pool = OneByOne()  # type: ignore[assignment]
+        self.steward._admitter._requests._pool = OneByOne()  # type: ignore[assignment]
 
     def waiting(self) -> frozenset[str]:
         """Of the queue, for the steward."""

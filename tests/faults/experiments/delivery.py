@@ -142,6 +142,10 @@ DOUBLED = Setup(
     environment=EAGER,
 )
 
+#: And a store where of two writes the last one stands.
+OVERWRITTEN = replace(
+    DOUBLED, s3_proxy=True, conditions=False, environment=EAGER | {"FAULTS_WITHOUT": "leases,self-test"}
+)
 CLOCKS = Setup(items=120, full_items=300, per_second=4, engine_seconds=0.6, stall_seconds=60)
 
 EXPERIMENTS = (
@@ -154,12 +158,7 @@ EXPERIMENTS = (
         controls=(
             Control(
                 name="store without conditions",
-                setup=replace(
-                    DOUBLED,
-                    s3_proxy=True,
-                    conditions=False,
-                    environment=EAGER | {"FAULTS_WITHOUT": "leases,self-test"},
-                ),
+                setup=OVERWRITTEN,
                 finds="doubled",
                 strike=multiply,
             ),

@@ -10,7 +10,7 @@ from pipeline.settings import child_environment
 from tests.faults.bench import Bench
 from tests.faults.crew import ROOT
 from tests.faults.experiment import Control, Experiment
-from tests.faults.experiments.delivery import DOUBLED, EAGER, multiply
+from tests.faults.experiments.delivery import OVERWRITTEN, multiply
 from tests.faults.setup import Setup
 from tests.s3_proxy import S3Proxy
 
@@ -125,12 +125,7 @@ EXPERIMENTS = (
         controls=(
             Control(
                 name="no self-test, every message twice",
-                setup=replace(
-                    DOUBLED,
-                    s3_proxy=True,
-                    conditions=False,
-                    environment=EAGER | {"FAULTS_WITHOUT": "leases,self-test"},
-                ),
+                setup=OVERWRITTEN,
                 finds="doubled",
                 strike=multiply,
             ),
