@@ -11,6 +11,10 @@ from pipeline.engines import Capabilities, Kind, Request
 from pipeline.fairness import WEIGHTS, TenantShares
 from pipeline.job import Priority
 
+PATIENCE = 5.0
+"""Seconds that a suspect lets others go first, from when it was due. Long enough that few slots are emptied for it, and
+short enough that those behind it come to their turn while the queue stays full for days."""
+
 
 @dataclass(order=True, slots=True)
 class _Waiting:
@@ -53,8 +57,8 @@ class Batcher:
     """Hands out requests by kind, fairly between tenants by cost, within a tenant's class by the oldest deadline.
 
     What is fair and what a class is worth, `pipeline/fairness.py` says. The cost is the engine's own: a clip of five
-    seconds that takes as much of it as one of thirty counts as much. A request that may be dangerous (`alone`) is a
-    batch of its own and never delays the others' batch for it.
+    seconds that takes as much of it as one of thirty counts as much. A request that may be dangerous (`alone`), a
+    suspect, is a batch of its own. It lets the others go first, but not for ever.
     """
 
     def __init__(self, capabilities: Capabilities) -> None:
@@ -82,22 +86,25 @@ class Batcher:
     def next_batch(self, now: float) -> list[Request]:
         """For a static engine: a full batch, or what there is once its oldest request is due; else nothing.
 
-        Suspects go last: while others wait, a request that may kill the process waits for them.
+        Suspects go last until their patience ends: then first.
         """
-        for key in self._in_order():
+        for key in self._in_order(now):
             if key[0]:
                 return [self._take(key)]
             if self._lanes[key].due_at() <= now or self._is_full(self._lanes[key]):
                 return self._batch(key)
         return []
 
-    def fill(self, slots: int, budget: float) -> list[Request]:
-        """For a continuous engine: at once as many as fit its free slots and cost budget, of any kind."""
+    def fill(self, slots: int, budget: float, now: float) -> list[Request]:
+        """For a continuous engine: at once as many as fit its free slots and cost budget, of any kind.
+
+        For a suspect whose patience has ended nothing more is handed out until every slot is free.
+        """
         taken: list[Request] = []
         spent = 0.0
         while self._lanes and len(taken) < slots:
-            key = self._in_order()[0]
-            if key[0]:  # only suspects wait; one of them goes when every slot is free
+            key = self._in_order(now)[0]
+            if key[0]:  # a suspect's turn: it goes when every slot is free
                 return taken if taken or slots < self._limits.max_batch else [self._take(key)]
             spent += self._first(key)[-1].request.cost
             # A request that is over budget by itself still goes, alone: the engine decides whether it can.
@@ -134,9 +141,14 @@ class Batcher:
         self._lanes, self._flows, self._shares = {}, {}, TenantShares()
         return waiting
 
-    def _in_order(self) -> list[tuple[bool, Kind]]:
-        """The lanes: suspects last, then by whose turn it is."""
-        return sorted(self._lanes, key=lambda key: (key[0], self._first(key)))
+    def _in_order(self, now: float) -> list[tuple[bool, Kind]]:
+        """The lanes: suspects last, or first when one has waited too long, then by whose turn it is."""
+
+        def rank(key: tuple[bool, Kind]) -> tuple[bool, bool, _Rank]:
+            has_patience = key[0] and now < self._lanes[key].due_at() + PATIENCE
+            return has_patience, not key[0], self._first(key)
+
+        return sorted(self._lanes, key=rank)
 
     def _first(self, key: tuple[bool, Kind]) -> _Rank:
         """Whose turn it is in a lane."""

@@ -203,7 +203,9 @@ class Serving:
                 if self._stopping and not self._running:
                     return
                 budget = self._capabilities.max_cost - sum(request.cost for request in self._running.values())
-                joining = self._batcher.fill(engine.free_slots, budget) if engine.free_slots else []
+                # What joins a suspect would die with it.
+                slots = 0 if any(request.alone for request in self._running.values()) else engine.free_slots
+                joining = self._batcher.fill(slots, budget, self._clock()) if slots else []
                 coming = self._batcher.peek(self._capabilities.max_batch)
             if not joining and not self._running:
                 raise EngineLostError(f"it has {engine.free_slots} free slots with nothing in it, and nothing fits")

@@ -5,12 +5,12 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Self, TypeVar
 
 import redis
 from minio import Minio
@@ -27,13 +27,14 @@ from tests.faults.checker import Verdict, check, read_bucket
 from tests.faults.crew import Crew
 from tests.faults.load import Item, items
 from tests.faults.meter import EngineLog, Meter
-from tests.faults.proxies import TcpProxy, through
+from tests.faults.proxies import TcpProxy, address, through
 from tests.faults.sabotage import ARMED
 from tests.faults.setup import Setup
 from tests.faults.submitter import Stream, Submitter
 from tests.s3_proxy import S3Proxy, serving
 from tests.webhook_receiver import Receiver, moody
 
+Part = TypeVar("Part")
 POLL_SECONDS = 0.2
 BUSY_SECONDS = 60
 BUSY_SHARE = 0.1
@@ -43,11 +44,10 @@ class Bench:
     """A context manager: up on entry, with work submitted; down on exit."""
 
     def __init__(self, setup: Setup, s3: S3, folder: Path, *, seed: int, full: bool) -> None:
-        self.setup = setup
+        self.setup = setup = replace(setup, **setup.full) if full else setup
         self.folder = folder
         self.chance = random.Random(seed)
         self.full = full
-        self.num_items = setup.full_items or setup.items if full else setup.items
         self.log = folder / "submitted.jsonl"
         self.engine_log = EngineLog(folder / "engine.jsonl")
         self.notes: list[str] = []
@@ -154,21 +154,18 @@ class Bench:
         if not self.setup.redis_proxy:
             return self.settings
         if name not in self.redis_proxies:
-            proxy = TcpProxy(self.address(self.valkey))
+            proxy = TcpProxy(address(self.valkey.url))
             self._exit.callback(proxy.close)
             self.redis_proxies[name] = proxy
         return self.settings.model_copy(update={"redis": through(self.settings.redis, self.redis_proxies[name].port)})
 
-    @staticmethod
-    def address(valkey: Valkey) -> tuple[str, int]:
-        parts = urlsplit(valkey.url)
-        assert parts.hostname is not None
-        assert parts.port is not None
-        return parts.hostname, parts.port
-
     def redis(self) -> redis.Redis:
         """A client of the server itself, past all proxies."""
         return redis.Redis.from_url(self.valkey.url, socket_timeout=5, socket_connect_timeout=2)
+
+    def keep(self, part: AbstractContextManager[Part]) -> Part:
+        """One more part of the world, which stays as long as this one."""
+        return self._exit.enter_context(part)
 
     # The course of an experiment
 
@@ -178,9 +175,9 @@ class Bench:
         media.mkdir()
         healthy = items(media, self._seed, tones=self.setup.tones, long_every=self.setup.long_every)
         sick = self.setup.sick(media, self.chance)
-        head = list(islice(healthy, min(4, self.num_items)))
+        head = list(islice(healthy, min(4, self.setup.items)))
         mixed: Iterator[Item] = chain(head, sick, healthy)
-        number = self.num_items + len(sick)
+        number = self.setup.items + len(sick)
         return Stream(self.submitter, mixed, number=number, per_second=self.setup.per_second)
 
     def submit_collection(self, number: int) -> None:
@@ -221,7 +218,7 @@ class Bench:
     def await_busy(self) -> None:
         """Wait until some jobs have ended and more are open, if there is anything to do."""
         deadline = time.monotonic() + BUSY_SECONDS
-        while self.num_items and self.ended() < BUSY_SHARE * self.num_items and time.monotonic() < deadline:
+        while self.setup.items and self.ended() < BUSY_SHARE * self.setup.items and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
     def ended(self) -> int:
@@ -229,10 +226,16 @@ class Bench:
 
     def wait_for(self, condition: Callable[[], bool], seconds: float, what: str) -> bool:
         """Wait until a condition holds; complains when it does not in time."""
+        if self.comes_true(condition, seconds):
+            return True
+        self.complaints.append(f"waited {seconds:.0f} s in vain until {what}")
+        return False
+
+    def comes_true(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait for so long at most until a condition holds; whether it does."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                self.complaints.append(f"waited {seconds:.0f} s in vain until {what}")
                 return False
             time.sleep(POLL_SECONDS)
         return True

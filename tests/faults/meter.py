@@ -58,6 +58,18 @@ class EngineLog:
         """How often each request was begun, from the entry of that number on."""
         return Counter(entry["began"] for entry in self.entries()[since:] if "began" in entry)
 
+    def ended(self) -> Counter[str]:
+        """How often each request was ended."""
+        return Counter(entry["ended"] for entry in self.entries() if "ended" in entry)
+
+    def unfinished(self) -> set[str]:
+        """Requests that were begun more often than ended: they are in an engine, or it died with them."""
+        return set(self.begun() - self.ended())
+
+    def done_by_another(self) -> set[str]:
+        """Of the unfinished, those that were begun anew elsewhere and ended there."""
+        return self.unfinished() & set(self.ended())
+
     def latest_clock(self) -> float:
         """The furthest that a clock was when the engine began with something."""
         return max((float(entry["at"]) for entry in self.entries() if "at" in entry), default=0.0)

@@ -128,6 +128,14 @@ class TcpProxy:
         link.close()
 
 
+def address(url: str) -> tuple[str, int]:
+    """Host and port of a server by its URL."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
+
+
 def through(settings: Redis, port: int) -> Redis:
     """The same server by way of a local port."""
     parts = urlsplit(settings.url.get_secret_value())

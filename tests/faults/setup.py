@@ -14,8 +14,6 @@ class Setup:
     """How a mill is put up, and what it gets to do."""
 
     items: int = 40
-    full_items: int | None = None
-    """In a run of full scale, where that is another number."""
     per_second: float = 40.0
     sick: Callable[[Path, random.Random], list[Item]] = lambda folder, chance: []
     tones: bool = True
@@ -40,6 +38,8 @@ class Setup:
     """How long the mill may take, after the last fault, until everything has ended."""
     state: Callable[[Path], Path] = lambda folder: folder
     """Where the queue and the workers keep their files."""
+    full: Mapping[str, Any] = field(default_factory=dict)
+    """What is otherwise in a run of full scale."""
 
 
 #: A store that takes every write, and a mill that does not notice.

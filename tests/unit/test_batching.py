@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.batching import Batcher
+from pipeline.batching import PATIENCE, Batcher
 from pipeline.engines import Capabilities, Request
 from tests.engines import a_request
 
@@ -64,16 +64,39 @@ def test_a_continuous_engine_gets_what_fits_its_slots_at_once() -> None:
     waiting = batcher(max_batch=4)
     for number in range(6):
         waiting.add(a_request(str(number), deadline=100 - number))
-    assert names(waiting.fill(slots=3, budget=100)) == ["5", "4", "3"]
-    assert names(waiting.fill(slots=1, budget=100)) == ["2"]
-    assert waiting.fill(slots=2, budget=0.5) != [], "what is over budget by itself still goes when nothing runs"
+    assert names(waiting.fill(slots=3, budget=100, now=0)) == ["5", "4", "3"]
+    assert names(waiting.fill(slots=1, budget=100, now=0)) == ["2"]
+    assert waiting.fill(slots=2, budget=0.5, now=0) != [], "what is over budget by itself still goes when nothing runs"
+
+
+def test_a_suspect_goes_first_once_it_has_waited_too_long() -> None:
+    waiting = batcher(max_batch=2)
+    waiting.add(a_request("suspect", alone=True, deadline=0))
+    waiting.add(a_request("patient", alone=True, deadline=3))
+    for number in range(4):
+        waiting.add(a_request(str(number), deadline=1))
+    assert names(waiting.next_batch(now=PATIENCE - 0.1)) == ["0", "1"]
+    assert names(waiting.next_batch(now=PATIENCE)) == ["suspect"]
+    assert names(waiting.next_batch(now=PATIENCE)) == ["2", "3"]
+    assert names(waiting.next_batch(now=PATIENCE)) == ["patient"]
+
+
+def test_slots_are_emptied_for_a_suspect_that_has_waited_too_long() -> None:
+    waiting = batcher(max_batch=4)
+    waiting.add(a_request("suspect", alone=True, deadline=0))
+    for number in range(4):
+        waiting.add(a_request(str(number)))
+    assert names(waiting.fill(slots=1, budget=100, now=PATIENCE - 0.1)) == ["0"]
+    assert waiting.fill(slots=3, budget=100, now=PATIENCE) == []
+    assert names(waiting.fill(slots=4, budget=100, now=PATIENCE)) == ["suspect"]
+    assert names(waiting.fill(slots=4, budget=100, now=PATIENCE)) == ["1", "2", "3"]
 
 
 def test_a_suspect_waits_until_every_slot_of_a_continuous_engine_is_free() -> None:
     waiting = batcher(max_batch=4)
     waiting.add(a_request("suspect", alone=True))
-    assert waiting.fill(slots=3, budget=100) == []
-    assert names(waiting.fill(slots=4, budget=100)) == ["suspect"]
+    assert waiting.fill(slots=3, budget=100, now=0) == []
+    assert names(waiting.fill(slots=4, budget=100, now=0)) == ["suspect"]
 
 
 @given(

@@ -71,7 +71,7 @@ def test_in_slots_shares_differ_by_one_largest_request(tenants: list[list[float]
             waiting.add(request(f"{number}-{turn}", f"{number}", kind="sound", cost=costs[turn % len(costs)]))
     got = Counter({f"{number}": 0.0 for number in range(len(tenants))})
     for _ in range(100):
-        for one in waiting.fill(slots=1, budget=1000):
+        for one in waiting.fill(slots=1, budget=1000, now=0):
             got[one.tenant] += one.cost
         assert max(got.values()) - min(got.values()) <= max(map(max, tenants)) * (1 + 1e-9)
 
@@ -145,10 +145,10 @@ def test_peek_tells_what_the_slots_will_get(
     items: list[tuple[str, Priority, Kind, float, float, bool]], most: int
 ) -> None:
     waiting = batcher(any_requests(items), max_batch=most + 1, max_cost=1e9)
-    waiting.fill(slots=len(items) // 3, budget=1e9)  # so that the tags differ
+    waiting.fill(slots=len(items) // 3, budget=1e9, now=0)  # so that the tags differ
     seen = waiting.peek(most)
     assert waiting.peek(most) == seen, "they stay where they are"
-    assert [one.id for one in waiting.fill(slots=most, budget=1e9) if not one.alone] == [one.id for one in seen]
+    assert [one.id for one in waiting.fill(slots=most, budget=1e9, now=0) if not one.alone] == [one.id for one in seen]
 
 
 def test_peek_takes_turns_as_the_slots_do() -> None:
@@ -158,8 +158,8 @@ def test_peek_takes_turns_as_the_slots_do() -> None:
 
 def test_a_suspect_does_not_join_others_in_free_slots() -> None:
     waiting = batcher([request("suspect", "a", alone=True), request("good", "a")], max_batch=4)
-    assert [one.id for one in waiting.fill(slots=4, budget=1000)] == ["good"]
-    assert [one.id for one in waiting.fill(slots=4, budget=1000)] == ["suspect"]
+    assert [one.id for one in waiting.fill(slots=4, budget=1000, now=0)] == ["good"]
+    assert [one.id for one in waiting.fill(slots=4, budget=1000, now=0)] == ["suspect"]
 
 
 def test_a_batch_is_full_by_the_cost_of_what_still_waits() -> None:
@@ -178,4 +178,4 @@ def test_what_is_drained_is_gone(items: list[tuple[str, Priority, Kind, float, f
     assert len(waiting) == 0
     assert waiting.due_at() is None
     assert waiting.next_batch(now=1000) == []
-    assert waiting.fill(slots=4, budget=1000) == []
+    assert waiting.fill(slots=4, budget=1000, now=0) == []

@@ -240,6 +240,35 @@ def test_a_continuous_engine_refills_slots_as_they_free_up() -> None:
     assert full / len(engine.occupancy) > 0.8, "slots are refilled while others still run"
 
 
+def test_nothing_joins_a_suspect_in_the_slots_of_a_continuous_engine() -> None:
+    engine = ContinuousEcho(EngineSettings(name="echo", max_batch=4))
+    with serving_of(engine) as serving:
+        with serving._changed:
+            futures = [serving.submit(a_request("suspect", seconds=2, alone=True))]
+            futures += [serving.submit(a_request(f"ok{number}")) for number in range(8)]
+        for future in futures:
+            future.result(timeout=10)
+    assert engine.occupancy == [*[1] * 20, 4, 4]
+
+
+def test_a_suspect_is_not_kept_waiting_by_a_queue_that_stays_full() -> None:
+    now = [0.0]
+    engine = ContinuousEcho(EngineSettings(name="echo", max_batch=4))
+    with serving_of(engine, clock=lambda: now[0]) as serving:
+        with serving._changed:
+            suspect = serving.submit(a_request("suspect", alone=True))
+            flow = [serving.submit(a_request(f"ok{number}", seconds=0.5)) for number in range(40)]
+        for number in range(40, 300):
+            flow.append(serving.submit(a_request(f"ok{number}", seconds=0.5)))
+            flow[number - 40].result(timeout=10)
+            now[0] += 0.1
+            if suspect.done():
+                break
+        assert suspect.done(), "while others still come"
+        for future in flow:
+            future.result(timeout=10)
+
+
 def wait_until(condition: object) -> None:
     for _ in range(1000):
         if condition():  # type: ignore[operator]

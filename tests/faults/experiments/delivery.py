@@ -133,7 +133,7 @@ def start_jumping(bench: Bench) -> Path:
 EAGER = {"FAULTS_VISIBILITY": "2", "FAULTS_WITHOUT": "leases"}
 DOUBLED = Setup(
     items=50,
-    full_items=120,
+    full={"items": 120},
     crew=TWO,
     engine_seconds=1.0,
     stall_seconds=60,
@@ -146,7 +146,7 @@ DOUBLED = Setup(
 OVERWRITTEN = replace(
     DOUBLED, s3_proxy=True, conditions=False, environment=EAGER | {"FAULTS_WITHOUT": "leases,self-test"}
 )
-CLOCKS = Setup(items=120, full_items=300, per_second=4, engine_seconds=0.6, stall_seconds=60)
+CLOCKS = Setup(items=120, full={"items": 300}, per_second=4, engine_seconds=0.6, stall_seconds=60)
 
 EXPERIMENTS = (
     Experiment(

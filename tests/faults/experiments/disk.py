@@ -53,7 +53,7 @@ def fill_for(bench: Bench, seconds: float) -> None:
     filler.unlink()
 
 
-FULL = Setup(items=60, full_items=150, per_second=6, state=small_disk)
+FULL = Setup(items=60, full={"items": 150}, per_second=6, state=small_disk)
 
 EXPERIMENTS = (
     Experiment(

@@ -37,7 +37,7 @@ def expect_restarts(bench: Bench) -> None:
 #: By the watchdog, by SIGKILL, by SIGSEGV.
 ENDS = {LOST, -signal.SIGKILL, -signal.SIGSEGV}
 
-FAULTY = Setup(items=40, full_items=100, sick=culprits, stall_seconds=4, quiet_seconds=240)
+FAULTY = Setup(items=40, full={"items": 100}, sick=culprits, stall_seconds=4, quiet_seconds=240)
 
 EXPERIMENTS = (
     Experiment(

@@ -29,14 +29,14 @@ def go_dead(bench: Bench) -> None:
     for proxy in proxies:
         proxy.abandon()
         proxy.stall()
-    seconds = bench.times(12, 60)
+    seconds = bench.times(12, 600)
     time.sleep(seconds)
     bench.notes.append(f"{seconds} s, by a userspace proxy")
 
 
 def kill_clients(bench: Bench) -> None:
     """11: CLIENT KILL of all connections every 2 s, while the engine takes longer than that for a batch."""
-    before, kills = bench.ended(), bench.times(5, 20)
+    before, kills = bench.ended(), bench.times(5, 90)
     for _ in range(kills):
         with bench.redis() as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -47,8 +47,14 @@ def kill_clients(bench: Bench) -> None:
     bench.notes.append(f"{kills} storms, {progress} jobs ended meanwhile")
 
 
-PROXIED = Setup(items=60, full_items=200, per_second=6, redis_proxy=True)
-STORM = Setup(items=60, full_items=160, engine_seconds=2.5, stall_seconds=60, tones=False)
+PROXIED = Setup(items=60, full={"items": 200}, per_second=6, redis_proxy=True)
+STORM = Setup(
+    items=60,
+    engine_seconds=2.5,
+    stall_seconds=60,
+    tones=False,
+    full={"items": 24, "engine_seconds": 60.0, "stall_seconds": 200.0, "quiet_seconds": 900.0},
+)
 
 EXPERIMENTS = (
     Experiment(

@@ -65,7 +65,7 @@ def nothing(bench: Bench) -> None:
 
 #: Time limits that end what hangs within seconds; the real ones take half an hour.
 LIMITED = {"FAULTS_LIMITS": "4,7"}
-POISON = Setup(items=30, full_items=60, sick=corpus, environment=LIMITED, quiet_seconds=240)
+POISON = Setup(items=30, full={"items": 60}, sick=corpus, environment=LIMITED, quiet_seconds=240)
 
 EXPERIMENTS = (
     Experiment(

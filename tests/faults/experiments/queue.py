@@ -15,6 +15,8 @@ from pipeline.services import Valkey
 from tests.faults.bench import Bench
 from tests.faults.experiment import Control, Experiment
 from tests.faults.experiments.workers import without_steward
+from tests.faults.proxies import address
+from tests.faults.sentinels import QUORUM, SENTINELS, watching
 from tests.faults.setup import UNCONDITIONAL, Setup
 
 #: Of what Redis has in use, so much is taken away: it refuses every write until enough of it is gone.
@@ -102,7 +104,7 @@ def fail_over(bench: Bench, until: Callable[[], object]) -> None:
     replica = Valkey(bench.folder / f"replica-{bench.chance.randrange(10**6)}")
     replica.start()
     try:
-        host, port = bench.address(bench.valkey)
+        host, port = address(bench.valkey.url)
         password = urlsplit(bench.valkey.url).password or ""
         with redis.Redis.from_url(replica.url, socket_timeout=5, single_connection_client=True) as client:
             client.config_set("masterauth", password)
@@ -112,24 +114,47 @@ def fail_over(bench: Bench, until: Callable[[], object]) -> None:
             client.execute_command("REPLICAOF", "NO", "ONE")  # the link breaks: from here on it misses all writes
             client.config_set("requirepass", password)
             time.sleep(3)
-            for name, proxy in sorted(bench.redis_proxies.items()):
-                proxy.target = bench.address(replica)
-                proxy.cut()
-                time.sleep(0.5 if name != "infer" else 2)
+            move_clients(bench, replica)
             until()
             if "cmdstat_brpop" not in client.info("commandstats"):
                 bench.complaints.append("nobody came to the replica")
     finally:
         # The old primary comes back with what it knew, and everybody returns to it.
         for proxy in bench.redis_proxies.values():
-            proxy.target = bench.address(bench.valkey)
+            proxy.target = address(bench.valkey.url)
             proxy.cut()
         replica.stop()
 
 
-USUAL = Setup(items=60, full_items=200, per_second=8)
+def move_clients(bench: Bench, server: Valkey) -> None:
+    """One after the other, so that for a moment both servers are written to."""
+    for name, proxy in sorted(bench.redis_proxies.items()):
+        proxy.target = address(server.url)
+        proxy.cut()
+        time.sleep(0.5 if name != "infer" else 2)
+
+
+def outvote_primary(bench: Bench) -> None:
+    """10: the Sentinels and the replica lose sight of the primary, while all clients still write to it.
+
+    They promote the replica; the clients are moved to it, as HAProxy in front of Sentinel would. When the network is
+    whole again, the Sentinels make the old primary forget what it was told alone.
+    """
+    watch = bench.keep(watching(bench.valkey, bench.folder))
+    bench.wait_for(watch.is_ready, 30, "the Sentinels know the replica and each other")
+    watch.network.stall()
+    if not bench.wait_for(watch.has_promoted, 60, "they promote the replica"):
+        return
+    move_clients(bench, watch.replica)
+    time.sleep(bench.times(2, 30))
+    watch.network.heal()
+    bench.wait_for(watch.has_demoted, 60, "the old primary follows the new one")
+    bench.notes.append(f"{SENTINELS} Sentinels of Valkey, a quorum of {QUORUM}")
+
+
+USUAL = Setup(items=60, full={"items": 200}, per_second=8)
 PROXIED = replace(USUAL, redis_proxy=True)
-FILLED = Setup(items=150, full_items=500, per_second=20, jobs_in_flight=100_000)
+FILLED = Setup(items=150, full={"items": 500}, per_second=20, jobs_in_flight=100_000)
 
 EXPERIMENTS = (
     Experiment(
@@ -175,6 +200,13 @@ EXPERIMENTS = (
         strike=fill_memory,
         setup=FILLED,
         controls=(without_steward(FILLED, 40),),
+    ),
+    Experiment(
+        number=10,
+        name="failover by Sentinels, the primary cut off from them",
+        strike=outvote_primary,
+        setup=PROXIED,
+        controls=(without_steward(PROXIED, 40),),
     ),
     Experiment(
         number=10,

@@ -24,7 +24,7 @@ def proxy_of(bench: Bench) -> S3Proxy:
 
 def go_away(bench: Bench) -> None:
     """15: the store answers nobody for a while."""
-    seconds = bench.times(10, 60)
+    seconds = bench.times(10, 300)
     proxy_of(bench).down = True
     time.sleep(seconds)
     proxy_of(bench).down = False
@@ -83,7 +83,7 @@ def expect_refusal(bench: Bench) -> None:
 
 
 #: All is accepted before the store breaks: what is refused proves nothing.
-PROXIED = Setup(items=60, full_items=150, per_second=40, s3_proxy=True)
+PROXIED = Setup(items=60, full={"items": 150}, per_second=40, s3_proxy=True)
 #: No outage may count as a try: one more would fail a healthy item.
 STRICT = replace(PROXIED, max_attempts=1)
 COUNTED = Control(

@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tests.faults import load
@@ -124,10 +125,16 @@ def freeze_one(bench: Bench) -> None:
             break
         bench.crew.signal(name, signal.SIGSTOP)
         frozen += 1
+        in_engine = frozenset(bench.engine_log.unfinished())
         time.sleep(bench.setup.lease_seconds + 7)
+        bench.comes_true(partial(_another_has_done, bench, in_engine), 60)
         bench.crew.signal(name, signal.SIGCONT)
         time.sleep(1)
     bench.notes.append(f"{frozen} times frozen")
+
+
+def _another_has_done(bench: Bench, requests: frozenset[str]) -> bool:
+    return bool(requests & bench.engine_log.done_by_another())
 
 
 def expect_work_twice(bench: Bench) -> None:
@@ -142,10 +149,10 @@ def broken(folder: Path, chance: random.Random) -> list[Item]:
 
 
 TWO = {"prepare": "prepare", "infer": "infer", "second": "infer", "steward": "steward"}
-ZOMBIES = Setup(items=60, full_items=500, crew=TWO, engine_seconds=1.0, stall_seconds=60, tones=False)
-KILLS = Setup(items=60, full_items=1200, per_second=8, max_attempts=PATIENT)
+ZOMBIES = Setup(items=60, full={"items": 500}, crew=TWO, engine_seconds=1.0, stall_seconds=60, tones=False)
+KILLS = Setup(items=60, full={"items": 1200}, per_second=8, max_attempts=PATIENT)
 #: Slow enough that each kill meets work in hand, on a fast machine as well.
-SLOW = replace(KILLS, full_items=700, per_second=4, engine_seconds=0.7)
+SLOW = replace(KILLS, full={"items": 700}, per_second=4, engine_seconds=0.7)
 CRASHES = Setup(
     items=60, per_second=2, long_every=5, sick=broken, crash_points=POINTS, max_attempts=PATIENT, quiet_seconds=300
 )
