@@ -32,14 +32,15 @@ class Patience:
         self._chance = chance
         self._servers: OrderedDict[str, _Rest] = OrderedDict()
         self._messages: OrderedDict[str, _Rest] = OrderedDict()
+        self._unread: OrderedDict[str, _Rest] = OrderedDict()
 
     def may_ask(self, server: str, now: float) -> bool:
         rest = self._servers.get(server)
         return rest is None or now >= rest.until
 
     def may_send(self, message: str, now: float) -> bool:
-        rest = self._messages.get(message)
-        return rest is None or now >= rest.until
+        rests = (self._messages.get(message), self._unread.get(message))
+        return all(rest is None or now >= rest.until for rest in rests)
 
     def is_away(self, server: str, now: float, longest: float = LONGEST_REST) -> None:
         """A server (or an address) did not answer. Several messages that were on their way to it count once."""
@@ -49,15 +50,17 @@ class Patience:
         self._servers.pop(address, None)
 
     def cannot_be_made(self, message: str, now: float) -> None:
-        """There is a message, and the bucket does not give what belongs into it."""
-        self._rests_longer(_remembered(self._messages, message), now, LONGEST_REST)
+        """There is a message, and the bucket does not give what belongs into it: that is no refusal of its server's."""
+        self._rests_longer(_remembered(self._unread, message), now, LONGEST_REST)
 
     def taken(self, server: str, message: str) -> None:
         self._servers.pop(server, None)
         self._messages.pop(message, None)
+        self._unread.pop(message, None)
 
     def not_taken(self, server: str, message: str, now: float) -> None:
         """A server answered that it does not take a message."""
+        self._unread.pop(message, None)
         rest = _remembered(self._messages, message)
         rest.until = now + self._spread(PAUSES[min(rest.times, len(PAUSES) - 1)])
         rest.times += 1

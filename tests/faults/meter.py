@@ -55,7 +55,7 @@ class EngineLog:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def begun(self, since: int = 0) -> Counter[str]:
-        """How often each request was begun, from the entry of that number on."""
+        """How often each request was begun, from the entry of that number on. A batch that is taken apart goes on."""
         return Counter(entry["began"] for entry in self.entries()[since:] if "began" in entry)
 
     def ended(self) -> Counter[str]:

@@ -115,3 +115,21 @@ def test_a_server_that_was_away_and_refuses_a_message_is_there(calm: Patience) -
     calm.not_taken("o", "m", 1_000.0)
     assert calm.may_ask("o", 1_000.0)
     assert rests(calm, 1) == [5]
+
+
+def test_a_bucket_that_does_not_answer_is_no_refusal(calm: Patience) -> None:
+    for _ in range(4):
+        calm.cannot_be_made("m", 0.0)
+    assert not calm.may_send("m", FIRST_REST - 1)
+    assert calm.may_send("m", FIRST_REST), "several at once count once"
+    calm.not_taken("o", "m", 100.0)
+    assert not calm.may_send("m", 100.0)
+    assert calm.may_send("m", 100.0 + PAUSES[0])
+
+
+def test_a_bucket_that_does_not_answer_is_asked_less_and_less(calm: Patience) -> None:
+    calm.cannot_be_made("m", 0.0)
+    calm.cannot_be_made("m", 10.0)
+    assert not calm.may_send("m", 19.0)
+    calm.taken("o", "m")
+    assert calm.may_send("m", 19.0)
