@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -46,6 +46,12 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`, in order. They are held in memory."""
+
+    def tagged(self, prefix: str) -> Mapping[str, str]:
+        """What `list` gives, each with a tag that its key has only with these bytes; "" where the store has none."""
+
+    def reread(self, key: str, tag: str) -> bytes:
+        """`get`, or the bytes that the key had with that tag when they were reread before."""
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         """The first keys that begin with `prefix` and come behind `after`; `prefix` is a folder without folders."""
@@ -123,6 +129,13 @@ class DirectoryStore:
         paths = (Path(where, name).relative_to(self._root) for where, _, names in os.walk(folder) for name in names)
         keys = (path.as_posix() for path in paths)
         return iter(sorted(key for key in keys if key.startswith(prefix) and not key.startswith(".")))
+
+    def tagged(self, prefix: str) -> Mapping[str, str]:
+        return dict.fromkeys(self.list(prefix), "")
+
+    def reread(self, key: str, tag: str) -> bytes:
+        del tag  # a file is as quickly read as looked up
+        return self.get(key)
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         return list(islice((key for key in self.list(prefix) if key > after), most))

@@ -5,9 +5,10 @@ and reads the first one's bytes.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import lru_cache
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -41,6 +42,7 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 60
 CONNECTIONS = 32
 RETRIES = 2
+REREAD = 4_096  # objects that are kept in memory: plans of long files, of some kB each
 CONFLICT_PAUSES = (0.05, 0.2, 0.8, 2)  # seconds after each try of a write that met another one in flight
 
 CHUNK_BYTES = 1024 * 1024
@@ -62,6 +64,14 @@ REFUSED = {
     "RequestTimeTooSkewed": "refuses the signature: the clock of this machine is wrong",
     "SignatureDoesNotMatch": "refuses the signature: check the secret key",
 }
+
+
+class _OtherBytesError(Exception):
+    """An object has other bytes than those it was listed with."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.data = data
 
 
 def open_store(s3: S3) -> "S3Store":
@@ -89,6 +99,7 @@ class S3Store:
             )
         except ValueError as error:
             raise UsageError(f"bad object store settings (endpoint {s3.endpoint!r}): {error}") from error
+        self._known = lru_cache(REREAD)(self._get_tagged)
 
     def make_bucket(self) -> None:
         """Make the bucket unless it is there already."""
@@ -143,10 +154,27 @@ class S3Store:
         return self._size(key) is not None
 
     def list(self, prefix: str) -> Iterator[str]:
+        return iter(self.tagged(prefix))
+
+    def tagged(self, prefix: str) -> Mapping[str, str]:
         with self._plain_errors():
             found = self._client.list_objects(self._bucket, checked_prefix(prefix), recursive=True)
             # Sorted here, because some stores go folder by folder, which is not the order of the keys.
-            return iter(sorted(item.object_name for item in found if item.object_name))
+            return dict(sorted((item.object_name, item.etag or "") for item in found if item.object_name))
+
+    def reread(self, key: str, tag: str) -> bytes:
+        try:
+            return self._known(key, tag)
+        except _OtherBytesError as other:
+            return other.data
+
+    def _get_tagged(self, key: str, tag: str) -> bytes:
+        """What is to be remembered. Raises _OtherBytesError with what is not: the object has another tag by now."""
+        with self._reading(key) as response:
+            data = response.read()
+        if not tag or response.headers.get("ETag", "").strip('"') != tag:
+            raise _OtherBytesError(data)
+        return data
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         with self._plain_errors():

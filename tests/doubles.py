@@ -1,9 +1,10 @@
 """Stand-ins for the outside world of a stage: small, deterministic, and honest about the contract they stand in for."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 from pipeline import keys
@@ -33,6 +34,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.num_refused = 0
+        self.reread_before: dict[tuple[str, str], bytes] = {}
         self.times: dict[str, datetime] = {}  #: by key, when it was written
         self.uploads: dict[str, datetime] = {}  #: by key, when an upload was begun that has not ended
 
@@ -59,6 +61,15 @@ class MemoryStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         return iter(sorted(key for key in tuple(self.objects) if key.startswith(prefix)))
+
+    def tagged(self, prefix: str) -> Mapping[str, str]:
+        return {key: sha256(self.objects.get(key, b"")).hexdigest() for key in self.list(prefix)}
+
+    def reread(self, key: str, tag: str) -> bytes:
+        data = self.reread_before.get((key, tag)) or self.get(key)
+        if sha256(data).hexdigest() == tag:
+            self.reread_before[key, tag] = data
+        return data
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         return [key for key in self.list(prefix) if key > after][:most]

@@ -46,11 +46,11 @@ class Survey:
 
 
 def survey(store: ObjectStore, job: str) -> Survey:
-    """Look at everything stored of a job: one listing, and the plans."""
+    """Look at everything stored of a job: one listing, and those of its plans that were not read before."""
     prefix = keys.job_prefix(job)
-    found = list(store.list(prefix))
-    present = frozenset(found)
-    prepared = keys.windows(job) in present
+    present = store.tagged(prefix)
+    found = list(present)
+    prepared = present.get(keys.windows(job))
     round = latest_round(found, job)
     outcomes, alone = _numbers(found, keys.answers_of(job)), _numbers(found, keys.alone_of(job))
     return Survey(
@@ -59,10 +59,10 @@ def survey(store: ObjectStore, job: str) -> Survey:
         cancelled=keys.cancelled(job, round) in present,
         finished=keys.committed(job, round) in present,
         whole=keys.whole(job) in present,
-        prepared=PREPARED.validate_json(store.get(keys.windows(job))) if prepared else None,
+        prepared=None if prepared is None else PREPARED.validate_json(store.reread(keys.windows(job), prepared)),
         planned={
-            keys.numbers(key)[0]: PLANNED.validate_json(store.get(key))
-            for key in found
+            keys.numbers(key)[0]: PLANNED.validate_json(store.reread(key, tag))
+            for key, tag in present.items()
             if key.startswith(f"{prefix}plans/")
         },
         payloads=_numbers(found, keys.segments_of(job)),
