@@ -14,6 +14,7 @@ from pipeline.errors import MissingObjectError, PermanentError, TransientError, 
 from pipeline.identity import NORMAL, Asked, new_job
 from pipeline.job import Failure, Job, Media, Options, Plan, Result, Windows, Work
 from pipeline.objects import split_address
+from pipeline.served import served
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
@@ -41,6 +42,7 @@ class Standing:
     num_segments: int = 0
     num_answers: int = 0
     error: str | None = None
+    lacks_engine: str | None = None  #: the engine that it waits for, where nobody runs that, as far as is known
 
 
 class Producer:
@@ -172,7 +174,8 @@ class Producer:
 
     def standing(self, job: str) -> Standing:
         """How a job stands: from the bucket, with the ledger's live figures where it has them."""
-        name = self.job(job).media.name
+        asked = self.job(job)
+        name = asked.media.name
         if self._store.exists(keys.result(job)):
             result = self.result(job)
             seconds = result.media.duration or 0.0
@@ -188,7 +191,13 @@ class Producer:
             figures.get("seconds"),
             num_segments,
             len(seen.answered),
+            lacks_engine=None if self._is_served(asked.engine) else asked.engine,
         )
+
+    def _is_served(self, engine: str) -> bool:
+        with _without_redis():
+            return bool(served([engine], self._ports.ledger))
+        return True
 
     def read(self, key: str) -> bytes:
         """An output of a result."""

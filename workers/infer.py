@@ -20,13 +20,13 @@ from pipeline.job import work_named
 from pipeline.ledger import Ledger
 from pipeline.media.sound.speech import Activity
 from pipeline.redis_ledger import Suspect
+from pipeline.served import TELL_SECONDS, tell_served
 from pipeline.serving import Serving
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages.answering import AGAIN, Answerer, Caution, EngineAnswerer, gate
 from pipeline.stages.attempt import attempt
 from pipeline.stages.infer import infer
 from pipeline.stewarding.progress import ENGINE_MS
-from pipeline.stewarding.served import TELL_SECONDS, tell_served
 from workers.app import work_of, worker_app
 from workers.leaving import LEAVE_SECONDS, when_told_to_stop
 from workers.prepare import worker_arguments

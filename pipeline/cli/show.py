@@ -97,6 +97,7 @@ def standing_document(standing: Standing) -> dict[str, Any]:
         "total_seconds": standing.total_seconds,
         "segments": standing.num_segments,
         "answers": standing.num_answers,
+        "engine_runs": standing.lacks_engine is None,
     }
 
 
@@ -112,9 +113,13 @@ def standings_table(standings: list[Standing]) -> Table:
             Text(standing.state, style=STYLES.get(standing.state, "")),
             f"{clock(standing.done_seconds)} / {clock(standing.total_seconds)}",
             f"{standing.num_answers} / {standing.num_segments}" if standing.num_segments else "",
-            Text(standing.error or ""),
+            Text(standing.error or _waits_for(standing)),
         )
     return table
+
+
+def _waits_for(standing: Standing) -> str:
+    return f"no infer worker runs {standing.lacks_engine}" if standing.lacks_engine else ""
 
 
 def print_standings(standings: list[Standing], *, json: bool) -> None:

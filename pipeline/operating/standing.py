@@ -13,9 +13,9 @@ from pipeline.errors import MissingObjectError, TransientError, UsageError
 from pipeline.forecast import Forecast
 from pipeline.ledger import Ledger
 from pipeline.objects import ObjectStore
+from pipeline.served import served
 from pipeline.stages import Ports
 from pipeline.stewarding.progress import note_name
-from pipeline.stewarding.served import served
 from pipeline.submitting.naming import is_id, named_id
 
 #: A steward tells every few seconds how collections stand; one that is silent for so long is gone, or stuck.

@@ -15,13 +15,13 @@ from pipeline.job import Job, Media
 from pipeline.ledger import Ending
 from pipeline.objects import split_address
 from pipeline.producer import Producer
+from pipeline.served import Served
 from pipeline.stages import Ports
 from pipeline.stages.completion import read_job
 from pipeline.stewarding.entering import Asking, Entered, Entrance, Pick
 from pipeline.stewarding.following import Followed
 from pipeline.stewarding.lengths import Lengths, guess
 from pipeline.stewarding.requests import MOST_OUTAGES, Requests
-from pipeline.stewarding.served import Served
 from pipeline.stewarding.troubles import Troubles
 from pipeline.waiting import Head
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from pipeline import served as module
 from pipeline.redis_ledger import RedisLedger
+from pipeline.served import served, tell_served
 from pipeline.settings import Redis, Settings
-from pipeline.stewarding import served as module
-from pipeline.stewarding.served import served, tell_served
 from tests.watching import until
 from workers.infer import Presence
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import keys
+from pipeline.cli.show import print_standings
 from pipeline.errors import PermanentError, TransientError, UsageError
 from pipeline.identity import Asked, new_job
 from pipeline.job import Failure, Options, Work
@@ -172,12 +173,32 @@ def test_a_job_is_accepted_while_redis_is_away(shop: Shop, monkeypatch: pytest.M
     def away(*arguments: object) -> None:
         raise TransientError("Redis cannot be reached")
 
-    for name in ("admit", "figures"):
+    for name in ("admit", "figures", "is_led"):
         monkeypatch.setattr(shop.ports.ledger, name, away)
     job = shop.submit()
     assert job in shop.producer.open_jobs()
-    assert shop.producer.standing(job).state == "waiting"
+    standing = shop.producer.standing(job)
+    assert (standing.state, standing.lacks_engine) == ("waiting", None)
     assert due(survey(shop.store, job), 4) == (Work(stage="prepare", job=job),), "the steward sends it from the bucket"
+
+
+def test_a_job_says_when_nobody_runs_its_engine(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs: set[str] = set()
+    monkeypatch.setattr(shop.ports.ledger, "is_led", lambda office: office in runs)
+    job = shop.submit()
+    engine = shop.producer.job(job).engine
+    standing = shop.producer.standing(job)
+    assert standing.lacks_engine == engine
+    monkeypatch.setenv("COLUMNS", "200")
+    print_standings([standing], json=False)
+    assert f"no infer worker runs {engine}" in capsys.readouterr().out
+    runs.add(f"engine:{engine}")
+    assert shop.producer.standing(job).lacks_engine is None
+    runs.clear()
+    shop.work()
+    assert shop.producer.standing(job).lacks_engine is None, "it has ended"
 
 
 def test_a_file_that_cannot_be_read_is_told_in_plain_words(shop: Shop, tmp_path: Path) -> None:
