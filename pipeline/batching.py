@@ -114,13 +114,13 @@ class Batcher:
         return taken
 
     def peek(self, most: int) -> list[Request]:
-        """What goes next, in the order of `fill`, without those that must be alone; they stay where they are."""
+        """What goes next, in the order of `fill`, as far as one may begin ahead with it; it stays where it is."""
         waiting: dict[_Flow, list[_Waiting]] = {}
         for (alone, _), lane in self._lanes.items():
             for flow, line in lane.flows.items():
                 if not alone:
-                    waiting.setdefault(flow, []).extend(line)
-        ahead = {flow: sorted(line, reverse=True) for flow, line in waiting.items()}
+                    waiting.setdefault(flow, []).extend(item for item in line if item.request.ahead)
+        ahead = {flow: sorted(line, reverse=True) for flow, line in waiting.items() if line}
         tags = {flow: self._shares.class_rank(*flow) for flow in ahead}
         tenants = {tenant: self._shares.rank(tenant) for tenant, _ in ahead}
         found: list[Request] = []

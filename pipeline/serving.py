@@ -8,7 +8,7 @@ the process is told, because a new process is the only cure.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
 from pipeline.batching import Batcher
@@ -203,10 +203,11 @@ class Serving:
                 if self._stopping and not self._running:
                     return
                 budget = self._capabilities.max_cost - sum(request.cost for request in self._running.values())
-                # What joins a suspect would die with it.
-                slots = 0 if any(request.alone for request in self._running.values()) else engine.free_slots
+                # What joins a suspect would die with it; what is begun ahead could kill it.
+                slots = 0 if _holds_suspect(self._running.values()) else engine.free_slots
                 joining = self._batcher.fill(slots, budget, self._clock()) if slots else []
-                coming = self._batcher.peek(self._capabilities.max_batch)
+                is_shared = not _holds_suspect((*self._running.values(), *joining))
+                coming = self._batcher.peek(self._capabilities.max_batch) if is_shared else []
             if not joining and not self._running:
                 raise EngineLostError(f"it has {engine.free_slots} free slots with nothing in it, and nothing fits")
             engine.look_ahead(coming, self._elsewhere())
@@ -266,6 +267,10 @@ class Serving:
             if since is not None and self._clock() - since > stall:
                 self._on_lost(f"it made no progress for {stall:g} s", sorted(self._running))
                 return
+
+
+def _holds_suspect(requests: Iterable[Request]) -> bool:
+    return any(request.alone for request in requests)
 
 
 def _leaving() -> LeavingError:

@@ -76,6 +76,7 @@ class Request:
     tenant: str = "default"  #: whose it is: tenants share an engine alike, by cost
     priority: Priority = "normal"  #: orders the requests of one tenant
     alone: bool = False  #: it may have killed a worker: give it a batch of its own
+    ahead: bool = True  #: an engine may begin with it before it is its turn, and before a try is counted
 
     @property
     def clips(self) -> tuple[Clip, ...]:

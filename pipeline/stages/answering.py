@@ -65,12 +65,13 @@ class EngineAnswerer:
         """`engine`: the one that jobs must have asked for, as they name it.
 
         `around` is entered with the name and the tries of a segment while that is listened to and prepared. It is left
-        before the segment is queued.
+        before the segment is queued. With such care, an engine does not begin ahead with it.
         """
         self._serving = serving
         self._assess = assess
         self._engine = engine
         self._around = around
+        self._is_careful = around is not _at_ease
 
     def ask(self, name: str, payload: Payload, job: Job, tries: int) -> Callable[[], Answer]:
         if self._engine is not None and job.engine != self._engine:
@@ -103,6 +104,7 @@ class EngineAnswerer:
             priority=job.priority,
             deadline=self._serving.deadline(),
             alone=tries > 0,
+            ahead=not self._is_careful,
         )
 
     def _accepted(self, reply: Reply, request: Request, task: Task, job: Job) -> Reply:

@@ -145,6 +145,20 @@ def test_what_may_have_killed_its_process_counts_as_tried_while_it_is_prepared_a
     assert seen == [meanwhile, meanwhile, before], "the gate, the features, and right before the engine has it"
 
 
+@pytest.mark.parametrize("with_care", [True, False])
+def test_an_engine_does_not_begin_ahead_with_what_may_have_killed_its_process(with_care: bool) -> None:
+    engine = ScriptedEngine(Reply(spans=untimed("one")))
+    care = {"around": Caution(MemoryLedger())} if with_care else {}
+    serving = Serving(engine)
+    serving.start()
+    try:
+        EngineAnswerer(serving, lambda clip: SPEECH, **care).ask("infer.j1.0-0", SECOND, a_job(), 0)()
+    finally:
+        serving.stop()
+    (request,) = engine.asked
+    assert request.ahead is not with_care
+
+
 def test_what_fails_while_it_is_prepared_with_care_is_counted_by_whoever_decides_on_errors() -> None:
     ledger = MemoryLedger()
     work = Work(stage="infer", job="j1", window=0, index=0)

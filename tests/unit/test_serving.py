@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -249,6 +251,27 @@ def test_nothing_joins_a_suspect_in_the_slots_of_a_continuous_engine() -> None:
         for future in futures:
             future.result(timeout=10)
     assert engine.occupancy == [*[1] * 20, 4, 4]
+
+
+def test_nothing_is_begun_ahead_beside_a_suspect_nor_what_must_not_be() -> None:
+    class Looking(ContinuousEcho):
+        seen: ClassVar[list[tuple[bool, set[str]]]] = []
+
+        def look_ahead(self, requests: Sequence[Request], elsewhere: int) -> None:
+            self.seen.append(("suspect" in self._running, {request.id for request in requests}))
+
+    engine = Looking(EngineSettings(name="echo", max_batch=2))
+    with serving_of(engine, clock=lambda: 100.0) as serving:
+        with serving._changed:
+            futures = [serving.submit(a_request("suspect", seconds=0.5, alone=True))]
+            futures += [serving.submit(a_request(f"ok{number}", deadline=1)) for number in range(8)]
+            futures += [serving.submit(replace(a_request("careful", deadline=2), ahead=False))]
+        futures[-1].result(timeout=10)
+        futures[0].result(timeout=10)
+    assert any(requests for _, requests in engine.seen), "others are begun ahead"
+    assert engine.seen[0] == (False, set()), "it goes in now"
+    assert [requests for beside, requests in engine.seen if beside] == [set()] * 4
+    assert not any("careful" in requests for _, requests in engine.seen)
 
 
 def test_a_suspect_is_not_kept_waiting_by_a_queue_that_stays_full() -> None:
