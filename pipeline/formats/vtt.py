@@ -22,8 +22,11 @@ def _note(result: Result) -> Iterator[str]:
     yield f"model output, made with reelmill {result.provenance.reelmill}"
     yield f"job: {result.job}"
     yield f"status: {result.status}" + (f" ({result.error})" if result.error else "")
-    for origin in result.provenance.origins:
-        yield f"engine: {origin.engine}, model: {origin.model}, revision: {origin.revision}"
+    # Some origins differ only by their prompt, which is told in the JSON.
+    yield from dict.fromkeys(
+        f"engine: {origin.engine}, model: {origin.model}, revision: {origin.revision}"
+        for origin in result.provenance.origins
+    )
     if any("suspect" in segment.flags for segment in result.segments):
         yield f"{DOUBT} marks text that may not be what was said"
 

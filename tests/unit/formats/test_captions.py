@@ -62,6 +62,18 @@ def test_vtt_exactly(result_of):
     )
 
 
+def test_the_vtt_note_names_an_engine_once_that_was_asked_in_several_ways(result_of):
+    plain = result_of(said(0, 1, "Hi."))
+    (origin,) = plain.provenance.origins
+    origins = (origin, origin.model_copy(update={"prompt": "0123"}), origin.model_copy(update={"model": "base"}))
+    result = plain.model_copy(update={"provenance": plain.provenance.model_copy(update={"origins": origins})})
+
+    assert [line for line in vtt.render(result).splitlines() if line.startswith("engine: ")] == [
+        "engine: whisper, model: tiny.en, revision: abc123",
+        "engine: whisper, model: base, revision: abc123",
+    ]
+
+
 def test_the_vtt_note_says_why_a_job_is_partial_and_cannot_end_early(result_of):
     note = vtt.render(result_of(status="partial", error="bad\n\n00:01.000 --> 00:02.000\nfake")).split("NOTE\n")[1]
 
