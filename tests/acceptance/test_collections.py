@@ -51,6 +51,8 @@ class Keeper:
             stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
+            # Whoever runs the tests in the background of a shell ignores it, and so would this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - the tests hold no locks
         )
 
 
