@@ -11,8 +11,8 @@ from pipeline.engines import Capabilities, Kind, Request
 from pipeline.fairness import WEIGHTS, TenantShares
 from pipeline.job import Priority
 
-PATIENCE = 5.0
-"""Seconds that a suspect lets others go first, from when it was due. Long enough that few slots are emptied for it, and
+PATIENCE_SECONDS = 5.0
+"""How long a suspect lets others go first, from when it was due. Long enough that few slots are emptied for it, and
 short enough that those behind it come to their turn while the queue stays full for days."""
 
 
@@ -145,7 +145,7 @@ class Batcher:
         """The lanes: suspects last, or first when one has waited too long, then by whose turn it is."""
 
         def rank(key: tuple[bool, Kind]) -> tuple[bool, bool, _Rank]:
-            has_patience = key[0] and now < self._lanes[key].due_at() + PATIENCE
+            has_patience = key[0] and now < self._lanes[key].due_at() + PATIENCE_SECONDS
             return has_patience, not key[0], self._first(key)
 
         return sorted(self._lanes, key=rank)

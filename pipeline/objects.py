@@ -47,11 +47,11 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`, in order. They are held in memory."""
 
-    def tagged(self, prefix: str) -> Mapping[str, str]:
-        """What `list` gives, each with a tag that its key has only with these bytes; "" where the store has none."""
+    def etags(self, prefix: str) -> Mapping[str, str]:
+        """The keys that `list` gives, each with an ETag that it has only with these bytes; "" where there is none."""
 
-    def reread(self, key: str, tag: str) -> bytes:
-        """`get`, or the bytes that the key had with that tag when they were reread before."""
+    def reread(self, key: str, etag: str) -> bytes:
+        """`get`, or the bytes that the key had with that ETag when they were reread before."""
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:
         """The first keys that begin with `prefix` and come behind `after`; `prefix` is a folder without folders."""
@@ -130,11 +130,11 @@ class DirectoryStore:
         keys = (path.as_posix() for path in paths)
         return iter(sorted(key for key in keys if key.startswith(prefix) and not key.startswith(".")))
 
-    def tagged(self, prefix: str) -> Mapping[str, str]:
+    def etags(self, prefix: str) -> Mapping[str, str]:
         return dict.fromkeys(self.list(prefix), "")
 
-    def reread(self, key: str, tag: str) -> bytes:
-        del tag  # a file is as quickly read as looked up
+    def reread(self, key: str, etag: str) -> bytes:
+        del etag  # a file is as quickly read as looked up
         return self.get(key)
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:

@@ -14,7 +14,7 @@ from pipeline.errors import MissingObjectError, PermanentError, TransientError, 
 from pipeline.identity import NORMAL, Asked, new_job
 from pipeline.job import Failure, Job, Media, Options, Plan, Result, Windows, Work
 from pipeline.objects import split_address
-from pipeline.served import served
+from pipeline.served import is_served
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Settings, asked_engine
 from pipeline.stages import Ports
@@ -191,13 +191,8 @@ class Producer:
             figures.get("seconds"),
             num_segments,
             len(seen.answered),
-            lacks_engine=None if self._is_served(asked.engine) else asked.engine,
+            lacks_engine=None if is_served(asked.engine, self._ports.ledger) else asked.engine,
         )
-
-    def _is_served(self, engine: str) -> bool:
-        with _without_redis():
-            return bool(served([engine], self._ports.ledger))
-        return True
 
     def read(self, key: str) -> bytes:
         """An output of a result."""

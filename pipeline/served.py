@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Set
 
+from pipeline.errors import TransientError
 from pipeline.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,14 @@ def tell_served(engine: str, ledger: Ledger) -> None:
 def served(engines: Iterable[str], ledger: Ledger) -> frozenset[str]:
     """Those of these engines that somebody runs."""
     return frozenset(engine for engine in engines if ledger.is_led(_office(engine)))
+
+
+def is_served(engine: str, ledger: Ledger) -> bool:
+    """Whether anybody runs an engine, as far as is known: while Redis is away, yes."""
+    try:
+        return bool(served([engine], ledger))
+    except TransientError:
+        return True
 
 
 class Served:

@@ -99,7 +99,7 @@ class S3Store:
             )
         except ValueError as error:
             raise UsageError(f"bad object store settings (endpoint {s3.endpoint!r}): {error}") from error
-        self._known = lru_cache(REREAD)(self._get_tagged)
+        self._known = lru_cache(REREAD)(self._get_listed)
 
     def make_bucket(self) -> None:
         """Make the bucket unless it is there already."""
@@ -154,25 +154,23 @@ class S3Store:
         return self._size(key) is not None
 
     def list(self, prefix: str) -> Iterator[str]:
-        return iter(self.tagged(prefix))
+        return iter(self.etags(prefix))
 
-    def tagged(self, prefix: str) -> Mapping[str, str]:
-        with self._plain_errors():
-            found = self._client.list_objects(self._bucket, checked_prefix(prefix), recursive=True)
-            # Sorted here, because some stores go folder by folder, which is not the order of the keys.
-            return dict(sorted((item.object_name, item.etag or "") for item in found if item.object_name))
+    def etags(self, prefix: str) -> Mapping[str, str]:
+        # Sorted here, because some stores go folder by folder, which is not the order of the keys.
+        return dict(sorted((key, etag) for key, etag, _ in self.marks(checked_prefix(prefix))))
 
-    def reread(self, key: str, tag: str) -> bytes:
+    def reread(self, key: str, etag: str) -> bytes:
         try:
-            return self._known(key, tag)
+            return self._known(key, etag)
         except _OtherBytesError as other:
             return other.data
 
-    def _get_tagged(self, key: str, tag: str) -> bytes:
-        """What is to be remembered. Raises _OtherBytesError with what is not: the object has another tag by now."""
+    def _get_listed(self, key: str, etag: str) -> bytes:
+        """What is to be remembered. Raises _OtherBytesError with what is not: the object has another ETag by now."""
         with self._reading(key) as response:
             data = response.read()
-        if not tag or response.headers.get("ETag", "").strip('"') != tag:
+        if not etag or response.headers.get("ETag", "").strip('"') != etag:
             raise _OtherBytesError(data)
         return data
 

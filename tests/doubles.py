@@ -62,13 +62,13 @@ class MemoryStore:
     def list(self, prefix: str) -> Iterator[str]:
         return iter(sorted(key for key in tuple(self.objects) if key.startswith(prefix)))
 
-    def tagged(self, prefix: str) -> Mapping[str, str]:
+    def etags(self, prefix: str) -> Mapping[str, str]:
         return {key: sha256(self.objects.get(key, b"")).hexdigest() for key in self.list(prefix)}
 
-    def reread(self, key: str, tag: str) -> bytes:
-        data = self.reread_before.get((key, tag)) or self.get(key)
-        if sha256(data).hexdigest() == tag:
-            self.reread_before[key, tag] = data
+    def reread(self, key: str, etag: str) -> bytes:
+        data = self.reread_before.get((key, etag)) or self.get(key)
+        if sha256(data).hexdigest() == etag:
+            self.reread_before[key, etag] = data
         return data
 
     def first(self, prefix: str, most: int, after: str = "") -> Sequence[str]:

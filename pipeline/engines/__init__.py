@@ -171,7 +171,9 @@ class ContinuousEngine(Engine):
         """Take requests into free slots; at most `free_slots` of them."""
 
     def look_ahead(self, requests: Sequence[Request], elsewhere: int) -> None:
-        """What waits for a slot, oldest first, and how many more requests wait outside of this process."""
+        """What waits for a slot, oldest first, as far as one may begin ahead with it; and how many more requests wait
+        outside of this process.
+        """
 
     @abstractmethod
     def step(self) -> Mapping[str, Outcome]:

@@ -13,7 +13,7 @@ from pipeline.errors import MissingObjectError, TransientError, UsageError
 from pipeline.forecast import Forecast
 from pipeline.ledger import Ledger
 from pipeline.objects import ObjectStore
-from pipeline.served import served
+from pipeline.served import is_served
 from pipeline.stages import Ports
 from pipeline.stewarding.progress import note_name
 from pipeline.submitting.naming import is_id, named_id
@@ -67,12 +67,12 @@ def standing(ports: Ports, collection: str) -> Standing:
         state: State = "cancelled" if is_cancelled else _ended_state(ended.tally)
         return Standing(found, state, ended.tally, lines, refused, 0, ended_at=ended.ended_at)
     state = "cancelled" if is_cancelled else "submitting" if closed is None else "running"
-    is_served = _is_served(found.engine, ports.ledger)
+    runs = is_served(found.engine, ports.ledger)
     progress = _noted(ports.ledger, collection)
     if progress is None:
-        return Standing(found, state, stored_tally(store, collection), lines, refused, 0, is_served=is_served)
+        return Standing(found, state, stored_tally(store, collection), lines, refused, 0, is_served=runs)
     tally, in_flight, at = progress.tally, progress.in_flight, progress.at
-    return Standing(found, state, tally, lines, refused, in_flight, promised(progress), at, is_served=is_served)
+    return Standing(found, state, tally, lines, refused, in_flight, promised(progress), at, is_served=runs)
 
 
 def collections(store: ObjectStore) -> Iterator[str]:
@@ -118,12 +118,6 @@ def _noted(ledger: Ledger, collection: str) -> Progress | None:
         text = ledger.noted(note_name(collection))
         return None if text is None else Progress.model_validate_json(text)
     return None
-
-
-def _is_served(engine: str, ledger: Ledger) -> bool:
-    with suppress(TransientError):
-        return bool(served([engine], ledger))
-    return True
 
 
 def _ended_state(tally: Tally) -> State:

@@ -35,6 +35,8 @@ class Answerer(Protocol):
 class Ease:
     """What is asked about as it comes. Entered while a segment is listened to and prepared."""
 
+    ahead = True  #: an engine may begin with it before it is its turn
+
     def __enter__(self) -> Self:
         return self
 
@@ -65,13 +67,12 @@ class EngineAnswerer:
         """`engine`: the one that jobs must have asked for, as they name it.
 
         `around` is entered with the name and the tries of a segment while that is listened to and prepared. It is left
-        before the segment is queued. With such care, an engine does not begin ahead with it.
+        before the segment is queued.
         """
         self._serving = serving
         self._assess = assess
         self._engine = engine
         self._around = around
-        self._is_careful = around is not _at_ease
 
     def ask(self, name: str, payload: Payload, job: Job, tries: int) -> Callable[[], Answer]:
         if self._engine is not None and job.engine != self._engine:
@@ -83,7 +84,7 @@ class EngineAnswerer:
             recorded = partial(self._recorded, activity=activity, turns=turns, payload=payload, tries=tries)
             if "no_speech" in activity.flags:
                 return partial(recorded, Reply(spans=()))
-            request = self._serving.prepare(self._request(name, turns, payload, job, tries))
+            request = self._serving.prepare(self._request(name, turns, payload, job, tries, ahead=care.ahead))
         future = care.lasts_until(lambda: self._serving.queue(request))
         return lambda: recorded(self._accepted(future.result(), request, task, job))
 
@@ -92,7 +93,9 @@ class EngineAnswerer:
         is_speech = payload.kind == "sound" and task.about_speech
         return self._assess(tasks.samples(payload.pcm)) if is_speech else _NOT_LISTENED
 
-    def _request(self, name: str, turns: tuple[Turn, ...], payload: Payload, job: Job, tries: int) -> Request:
+    def _request(
+        self, name: str, turns: tuple[Turn, ...], payload: Payload, job: Job, tries: int, *, ahead: bool
+    ) -> Request:
         return Request(
             id=name,
             turns=turns,
@@ -104,7 +107,7 @@ class EngineAnswerer:
             priority=job.priority,
             deadline=self._serving.deadline(),
             alone=tries > 0,
-            ahead=not self._is_careful,
+            ahead=ahead,
         )
 
     def _accepted(self, reply: Reply, request: Request, task: Task, job: Job) -> Reply:
@@ -152,6 +155,8 @@ class _Care(Ease):
     """Counts a try while a segment is listened to and prepared. Of one that was tried before, the turn lasts until the
     engine has answered: should that kill the process, no other is just being prepared, and counted.
     """
+
+    ahead = False  # what an engine begins ahead with is not counted
 
     def __init__(self, work: Work, tries: int, ledger: Ledger, turn: threading.Lock) -> None:
         self._work = work

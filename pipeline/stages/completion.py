@@ -48,7 +48,7 @@ class Survey:
 def survey(store: ObjectStore, job: str) -> Survey:
     """Look at everything stored of a job: one listing, and those of its plans that were not read before."""
     prefix = keys.job_prefix(job)
-    present = store.tagged(prefix)
+    present = store.etags(prefix)
     found = list(present)
     prepared = present.get(keys.windows(job))
     round = latest_round(found, job)
@@ -61,8 +61,8 @@ def survey(store: ObjectStore, job: str) -> Survey:
         whole=keys.whole(job) in present,
         prepared=None if prepared is None else PREPARED.validate_json(store.reread(keys.windows(job), prepared)),
         planned={
-            keys.numbers(key)[0]: PLANNED.validate_json(store.reread(key, tag))
-            for key, tag in present.items()
+            keys.numbers(key)[0]: PLANNED.validate_json(store.reread(key, etag))
+            for key, etag in present.items()
             if key.startswith(f"{prefix}plans/")
         },
         payloads=_numbers(found, keys.segments_of(job)),

@@ -32,7 +32,7 @@ class Patience:
         self._chance = chance
         self._servers: OrderedDict[str, _Rest] = OrderedDict()
         self._messages: OrderedDict[str, _Rest] = OrderedDict()
-        self._unread: OrderedDict[str, _Rest] = OrderedDict()
+        self._unread: OrderedDict[str, _Rest] = OrderedDict()  #: messages that the bucket did not give
 
     def may_ask(self, server: str, now: float) -> bool:
         rest = self._servers.get(server)

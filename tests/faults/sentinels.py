@@ -31,18 +31,18 @@ class Sentinel(Daemon):
     def port(self) -> int:
         return self._state.ports["sentinel"]
 
-    def client(self) -> redis.Redis:
+    def _client(self) -> redis.Redis:
         return redis.Redis(HOST, self.port, socket_timeout=5, decode_responses=True)
 
     def named(self) -> tuple[str, int]:
         """Where it says that the primary is."""
-        with self.client() as client:
+        with self._client() as client:
             host, port = client.sentinel_get_master_addr_by_name(MASTER)
         return host, port
 
     def sees(self) -> tuple[int, int]:
         """How many replicas and other Sentinels it knows."""
-        with self.client() as client:
+        with self._client() as client:
             state = client.sentinel_master(MASTER)
         return state["num-slaves"], state["num-other-sentinels"]
 
@@ -62,9 +62,10 @@ class Sentinel(Daemon):
 
     def _ready(self) -> bool:
         try:
-            return self.named() is not None
+            self.named()
         except redis.RedisError:
             return False
+        return True
 
     def _prove_closed(self) -> None:
         """It has nothing to close: it lives as long as one experiment."""

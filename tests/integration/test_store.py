@@ -95,25 +95,25 @@ class TestContract:
     def test_what_is_reread_is_what_was_listed(self, store: ObjectStore) -> None:
         store.create("plans/1", b"first")
         store.create("plans/2", b"other")
-        listed = store.tagged("plans/")
+        listed = store.etags("plans/")
         assert list(listed) == ["plans/1", "plans/2"]
         for _ in range(2):
             assert store.reread("plans/1", listed["plans/1"]) == b"first"
         store.replace("plans/1", b"second")
-        assert store.reread("plans/1", store.tagged("plans/")["plans/1"]) == b"second"
+        assert store.reread("plans/1", store.etags("plans/")["plans/1"]) == b"second"
 
     def test_bytes_that_came_after_the_listing_are_not_remembered_as_those_before(self, store: ObjectStore) -> None:
         store.create("plans/1", b"first")
-        tag = store.tagged("plans/")["plans/1"]
+        etag = store.etags("plans/")["plans/1"]
         store.replace("plans/1", b"second")
-        assert store.reread("plans/1", tag) == b"second"
+        assert store.reread("plans/1", etag) == b"second"
         store.replace("plans/1", b"first")
-        assert store.tagged("plans/")["plans/1"] == tag
-        assert store.reread("plans/1", tag) == b"first"
+        assert store.etags("plans/")["plans/1"] == etag
+        assert store.reread("plans/1", etag) == b"first"
 
     def test_a_missing_object_cannot_be_reread(self, store: ObjectStore) -> None:
         with pytest.raises(MissingObjectError):
-            store.reread("plans/1", "tag")
+            store.reread("plans/1", "etag")
 
     def test_a_folder_is_read_page_by_page(self, store: ObjectStore) -> None:
         for number in range(7):
@@ -362,9 +362,9 @@ class TestS3:
     def test_what_has_not_changed_is_reread_without_a_request(self, s3_proxy: S3Proxy) -> None:
         store = S3Store(s3_proxy.settings)
         store.create("plans/1", b"first")
-        tag = store.tagged("plans/")["plans/1"]
+        etag = store.etags("plans/")["plans/1"]
         asked = len(s3_proxy.requests)
-        assert [store.reread("plans/1", tag) for _ in range(3)] == [b"first"] * 3
+        assert [store.reread("plans/1", etag) for _ in range(3)] == [b"first"] * 3
         assert len(s3_proxy.requests) == asked + 1
 
     def test_a_store_that_ignores_the_condition_is_refused(self, s3_proxy: S3Proxy, s3_store: S3Store) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.batching import PATIENCE, Batcher
+from pipeline.batching import PATIENCE_SECONDS, Batcher
 from pipeline.engines import Capabilities, Request
 from tests.engines import a_request
 
@@ -75,10 +75,10 @@ def test_a_suspect_goes_first_once_it_has_waited_too_long() -> None:
     waiting.add(a_request("patient", alone=True, deadline=3))
     for number in range(4):
         waiting.add(a_request(str(number), deadline=1))
-    assert names(waiting.next_batch(now=PATIENCE - 0.1)) == ["0", "1"]
-    assert names(waiting.next_batch(now=PATIENCE)) == ["suspect"]
-    assert names(waiting.next_batch(now=PATIENCE)) == ["2", "3"]
-    assert names(waiting.next_batch(now=PATIENCE)) == ["patient"]
+    assert names(waiting.next_batch(now=PATIENCE_SECONDS - 0.1)) == ["0", "1"]
+    assert names(waiting.next_batch(now=PATIENCE_SECONDS)) == ["suspect"]
+    assert names(waiting.next_batch(now=PATIENCE_SECONDS)) == ["2", "3"]
+    assert names(waiting.next_batch(now=PATIENCE_SECONDS)) == ["patient"]
 
 
 def test_slots_are_emptied_for_a_suspect_that_has_waited_too_long() -> None:
@@ -86,10 +86,10 @@ def test_slots_are_emptied_for_a_suspect_that_has_waited_too_long() -> None:
     waiting.add(a_request("suspect", alone=True, deadline=0))
     for number in range(4):
         waiting.add(a_request(str(number)))
-    assert names(waiting.fill(slots=1, budget=100, now=PATIENCE - 0.1)) == ["0"]
-    assert waiting.fill(slots=3, budget=100, now=PATIENCE) == []
-    assert names(waiting.fill(slots=4, budget=100, now=PATIENCE)) == ["suspect"]
-    assert names(waiting.fill(slots=4, budget=100, now=PATIENCE)) == ["1", "2", "3"]
+    assert names(waiting.fill(slots=1, budget=100, now=PATIENCE_SECONDS - 0.1)) == ["0"]
+    assert waiting.fill(slots=3, budget=100, now=PATIENCE_SECONDS) == []
+    assert names(waiting.fill(slots=4, budget=100, now=PATIENCE_SECONDS)) == ["suspect"]
+    assert names(waiting.fill(slots=4, budget=100, now=PATIENCE_SECONDS)) == ["1", "2", "3"]
 
 
 def test_a_suspect_waits_until_every_slot_of_a_continuous_engine_is_free() -> None:

@@ -145,6 +145,8 @@ def outvote_primary(bench: Bench) -> None:
     watch.network.stall()
     if not bench.wait_for(watch.has_promoted, 60, "they promote the replica"):
         return
+    if not bench.open_jobs():
+        bench.complaints.append("nothing waited for it")
     move_clients(bench, watch.replica)
     time.sleep(bench.times(2, 30))
     watch.network.heal()
